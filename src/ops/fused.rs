@@ -1,0 +1,285 @@
+//! Fused kernels: one anchor, and short element-wise programs on what it reads and writes.
+//!
+//! ```text
+//!             operands                       operands
+//!                │                               │
+//!   source program (x)  ──▶ ┌────────┐ ──▶ result program ──▶ full tensors, per-channel partial sums
+//!   gradient program (dy) ▶ │ anchor │
+//!   operand 0: weight   ──▶ └────────┘ ──▶ partial weight gradients
+//! ```
+//!
+//! A program is a straight line of steps in SSA form over f32. Results, in this order: the source
+//! program's outputs, the gradient program's, the result program's, then the partial weight gradients.
+
+use serde::{Deserialize, Serialize};
+
+use super::conv::Conv2d;
+use super::{Binary, Mismatch, Unary, expect_f32};
+use crate::types::{Shape, TensorType};
+
+/// The kernel that the programs surround.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Anchor {
+    /// No anchor: an element-wise chain over this shape (only the result program is used).
+    Map(Shape),
+    /// A convolution. The source program makes `x`; operand 0 is the weight.
+    Conv2d {
+        /// Attributes.
+        conv: Conv2d,
+        /// Shape of `x` (NHWC).
+        input: Shape,
+        /// Shape of the weight (HWIO).
+        weight: Shape,
+    },
+    /// The gradients of a convolution. The gradient program makes `dy`; with `data` operand 0 is the
+    /// weight and the result program receives `dx`; with `filter` the source program makes `x` and the
+    /// last result is the weight gradient in partial sums, `[chunks, kh, kw, i, o]`.
+    ConvBackward {
+        /// Attributes of the forward convolution.
+        conv: Conv2d,
+        /// Shape of `x` (NHWC).
+        input: Shape,
+        /// Shape of the weight (HWIO).
+        weight: Shape,
+        /// Compute the data gradient.
+        data: bool,
+        /// Compute the weight gradient.
+        filter: bool,
+    },
+}
+
+impl Anchor {
+    /// The name in texts and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Anchor::Map(_) => "map",
+            Anchor::Conv2d { .. } => "fused_conv2d",
+            Anchor::ConvBackward { data: true, filter: true, .. } => "fused_conv2d_backward",
+            Anchor::ConvBackward { data: true, .. } => "fused_conv2d_grad_input",
+            Anchor::ConvBackward { .. } => "fused_conv2d_grad_weight",
+        }
+    }
+}
+
+/// One step of a program; operands are indices of earlier steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// The anchor's result (result programs of anchors other than `Map` only).
+    Anchor,
+    /// An operand of the node, broadcast to the program's shape.
+    Operand(usize),
+    /// A number.
+    Constant(f32),
+    /// `f(x)`
+    Unary(Unary, usize),
+    /// `f(a, b)`
+    Binary(Binary, usize, usize),
+    /// `condition != 0 ? a : b`
+    Select(usize, usize, usize),
+}
+
+/// A result of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// The step's value, stored.
+    Full(usize),
+    /// The step's value summed over all axes but the last within each chunk: `[chunks, channels]`.
+    Sums(usize),
+}
+
+/// A straight line of element-wise steps over one shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// The step whose value goes to the anchor (source and gradient programs).
+    pub value: usize,
+    /// What is stored or summed.
+    pub outputs: Vec<Output>,
+}
+
+impl Program {
+    /// The program that passes operand `index` on unchanged.
+    pub fn operand(index: usize) -> Self {
+        Program { steps: vec![Step::Operand(index)], value: 0, outputs: Vec::new() }
+    }
+    /// The result program that stores the anchor's result unchanged.
+    pub fn store_anchor() -> Self {
+        Program { steps: vec![Step::Anchor], value: 0, outputs: vec![Output::Full(0)] }
+    }
+    /// Whether the program is one operand, unchanged, with nothing stored on the way.
+    pub fn is_operand(&self) -> Option<usize> {
+        match (self.steps.get(self.value), self.outputs.is_empty()) {
+            (Some(&Step::Operand(i)), true) => Some(i),
+            _ => None,
+        }
+    }
+
+    fn check(&self, shape: &Shape, inputs: &[&TensorType], anchor: bool, any_broadcast: bool) -> Result<(), Mismatch> {
+        let channel = Shape(vec![shape.last()]);
+        for (at, step) in self.steps.iter().enumerate() {
+            let earlier = |uses: &[usize]| uses.iter().all(|&u| u < at);
+            let fits = match *step {
+                Step::Anchor => anchor,
+                Step::Constant(_) => true,
+                Step::Unary(_, a) => earlier(&[a]),
+                Step::Binary(_, a, b) => earlier(&[a, b]),
+                Step::Select(a, b, c) => earlier(&[a, b, c]),
+                Step::Operand(i) => {
+                    let Some(ty) = inputs.get(i) else {
+                        return Err(Mismatch::new(format!("step {at} reads operand {i} of {}", inputs.len())));
+                    };
+                    expect_f32(ty, "an operand of a program")?;
+                    let simple = ty.shape == *shape || ty.shape == channel || ty.shape.rank() == 0;
+                    let fits = simple || (any_broadcast && shape.broadcast(&ty.shape).as_ref() == Some(shape));
+                    if !fits {
+                        return Err(Mismatch::new(format!(
+                            "operand {i} is {ty}; a program over {shape} takes {shape}, {channel} or a scalar"
+                        )));
+                    }
+                    true
+                }
+            };
+            if !fits {
+                return Err(Mismatch::new(format!("step {at} ({step:?}) uses a value that does not exist there")));
+            }
+        }
+        let known = |s: usize| s < self.steps.len();
+        let outputs = self.outputs.iter().all(|o| match *o {
+            Output::Full(s) | Output::Sums(s) => known(s),
+        });
+        if !known(self.value) || !outputs {
+            return Err(Mismatch::new("a program's value or output names a step that does not exist"));
+        }
+        Ok(())
+    }
+
+    fn results(&self, shape: &Shape, chunks: usize) -> impl Iterator<Item = TensorType> {
+        self.outputs.iter().map(move |o| match o {
+            Output::Full(_) => TensorType::f32(shape.clone()),
+            Output::Sums(_) => TensorType::f32([chunks, shape.last()]),
+        })
+    }
+}
+
+/// An anchor with its programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fused {
+    /// The kernel in the middle.
+    pub anchor: Anchor,
+    /// Pieces the work is cut into; partial sums have one row for each. From [`chunks_for`], never from
+    /// the number of threads.
+    pub chunks: usize,
+    /// Makes `x` (unused by `Map` and by a backward pass without `filter`).
+    pub source: Program,
+    /// Makes `dy` (backward only).
+    pub gradient: Program,
+    /// Works on the anchor's result (unused by a backward pass without `data`).
+    pub result: Program,
+}
+
+/// Chunks for `items` (images, or rows of a map): at most 32, even where possible, all but the last of
+/// equal size, so that sums do not depend on the number of threads and two to sixteen threads are busy.
+pub fn chunks_for(items: usize) -> usize {
+    let per = items.div_ceil(32).max(1);
+    // an even count keeps two threads equally busy
+    (per..per + per / 2 + 2)
+        .map(|p| items.div_ceil(p))
+        .find(|chunks| chunks % 2 == 0)
+        .unwrap_or_else(|| items.div_ceil(per))
+}
+
+impl Fused {
+    /// Whether operand 0 is a convolution weight.
+    pub fn has_weight(&self) -> bool {
+        match self.anchor {
+            Anchor::Map(_) => false,
+            Anchor::Conv2d { .. } => true,
+            Anchor::ConvBackward { data, .. } => data,
+        }
+    }
+    /// Whether the source program is in use.
+    pub fn has_source(&self) -> bool {
+        match self.anchor {
+            Anchor::Map(_) => false,
+            Anchor::Conv2d { .. } => true,
+            Anchor::ConvBackward { filter, .. } => filter,
+        }
+    }
+    /// Whether the gradient program is in use.
+    pub fn has_gradient(&self) -> bool {
+        matches!(self.anchor, Anchor::ConvBackward { .. })
+    }
+    /// Whether the result program is in use.
+    pub fn has_result(&self) -> bool {
+        !matches!(self.anchor, Anchor::ConvBackward { data: false, .. })
+    }
+    /// Items that are cut into chunks: images, or for a map the rows before the last axis.
+    pub fn items(&self) -> usize {
+        match &self.anchor {
+            Anchor::Map(shape) => shape.elements() / shape.last(),
+            Anchor::Conv2d { input, .. } | Anchor::ConvBackward { input, .. } => input.0[0],
+        }
+    }
+
+    pub(super) fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
+        let items = self.items();
+        if self.chunks == 0 || items.div_ceil(items.div_ceil(self.chunks)) != self.chunks {
+            return Err(Mismatch::new(format!("{items} items cannot be cut into {} equal chunks", self.chunks)));
+        }
+        let mut results = Vec::new();
+        let (source, output) = match &self.anchor {
+            Anchor::Map(shape) => (shape.clone(), shape.clone()),
+            Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
+                let y = conv.infer(&TensorType::f32(input.clone()), &TensorType::f32(weight.clone()))?;
+                if self.has_weight() && inputs.first().is_none_or(|w| w.shape != *weight) {
+                    return Err(Mismatch::new(format!("operand 0 must be the weight {weight}")));
+                }
+                (input.clone(), y.shape)
+            }
+        };
+        if self.has_source() {
+            self.source.check(&source, inputs, false, false)?;
+            results.extend(self.source.results(&source, self.chunks));
+        }
+        if self.has_gradient() {
+            self.gradient.check(&output, inputs, false, false)?;
+            results.extend(self.gradient.results(&output, self.chunks));
+        }
+        if self.has_result() {
+            let map = matches!(self.anchor, Anchor::Map(_));
+            let shape = if self.has_gradient() { &source } else { &output };
+            self.result.check(shape, inputs, !map, map)?;
+            results.extend(self.result.results(shape, self.chunks));
+        }
+        if let Anchor::ConvBackward { weight, data, filter, .. } = &self.anchor {
+            if !data && !filter {
+                return Err(Mismatch::new("a convolution's backward kernel computes at least one gradient"));
+            }
+            if *filter {
+                let mut shape = vec![self.chunks];
+                shape.extend(&weight.0);
+                results.push(TensorType::f32(shape));
+            }
+        }
+        if results.is_empty() {
+            return Err(Mismatch::new("a fused kernel must have at least one result"));
+        }
+        Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_all_items_evenly() {
+        for items in 1..2000 {
+            let chunks = chunks_for(items);
+            assert!((1..=32).contains(&chunks) && chunks <= items);
+            assert_eq!(items.div_ceil(items.div_ceil(chunks)), chunks, "{items}");
+        }
+        assert_eq!(chunks_for(100), 20);
+    }
+}

@@ -1,0 +1,128 @@
+//! Operations that move elements without computing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mismatch, source};
+use crate::types::{DType, Shape, TensorType};
+
+/// A border of `value`, per axis `low` elements before and `high` after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pad {
+    /// Elements before, per axis.
+    pub low: Vec<usize>,
+    /// Elements after, per axis.
+    pub high: Vec<usize>,
+    /// What the border holds.
+    pub value: f32,
+}
+
+impl Pad {
+    pub(super) fn infer(&self, x: &TensorType) -> Result<TensorType, Mismatch> {
+        let rank = x.shape.rank();
+        if self.low.len() != rank || self.high.len() != rank {
+            return Err(Mismatch::new(format!(
+                "pads {} and {} axes of {x}; both lists need {rank} entries",
+                self.low.len(),
+                self.high.len()
+            )));
+        }
+        let shape: Vec<_> = (0..rank).map(|i| x.shape.0[i] + self.low[i] + self.high[i]).collect();
+        let ty = TensorType::new(x.dtype, shape);
+        source::check_type(&ty).map(|()| ty)
+    }
+}
+
+/// `start..stop` with `step`, per axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// First index, per axis.
+    pub start: Vec<usize>,
+    /// Index behind the last, per axis.
+    pub stop: Vec<usize>,
+    /// Distance of the elements taken, at least 1, per axis.
+    pub step: Vec<usize>,
+}
+
+impl Slice {
+    pub(super) fn infer(&self, x: &TensorType) -> Result<TensorType, Mismatch> {
+        let rank = x.shape.rank();
+        if self.start.len() != rank || self.stop.len() != rank || self.step.len() != rank {
+            return Err(Mismatch::new(format!("the slice of {x} needs {rank} starts, stops and steps")));
+        }
+        let mut shape = Vec::with_capacity(rank);
+        for axis in 0..rank {
+            let (start, stop, step) = (self.start[axis], self.stop[axis], self.step[axis]);
+            if step == 0 || start >= stop || stop > x.shape.0[axis] {
+                return Err(Mismatch::new(format!(
+                    "axis {axis} of {x} has {} elements; {start}..{stop} step {step} is not a non-empty part of it",
+                    x.shape.0[axis]
+                )));
+            }
+            shape.push((stop - start).div_ceil(step));
+        }
+        Ok(TensorType::new(x.dtype, shape))
+    }
+}
+
+pub(super) fn infer_reshape(x: &TensorType, shape: &Shape) -> Result<TensorType, Mismatch> {
+    if x.shape.elements() != shape.elements() {
+        return Err(Mismatch::new(format!(
+            "{x} has {} elements, {shape} has {}; they must be equal",
+            x.shape.elements(),
+            shape.elements()
+        )));
+    }
+    Ok(TensorType::new(x.dtype, shape.clone()))
+}
+
+pub(super) fn infer_transpose(x: &TensorType, permutation: &[usize]) -> Result<TensorType, Mismatch> {
+    let mut seen = permutation.to_vec();
+    seen.sort_unstable();
+    if seen != (0..x.shape.rank()).collect::<Vec<_>>() {
+        return Err(Mismatch::new(format!(
+            "{permutation:?} is not a permutation of the {} axes of {x}",
+            x.shape.rank()
+        )));
+    }
+    Ok(TensorType::new(x.dtype, permutation.iter().map(|&p| x.shape.0[p]).collect::<Vec<_>>()))
+}
+
+pub(super) fn infer_broadcast(x: &TensorType, shape: &Shape) -> Result<TensorType, Mismatch> {
+    let ty = TensorType::new(x.dtype, shape.clone());
+    source::check_type(&ty)?;
+    if x.shape.broadcast(shape).as_ref() != Some(shape) {
+        return Err(Mismatch::new(format!("{x} does not stretch to {shape}")));
+    }
+    Ok(ty)
+}
+
+pub(super) fn infer_concat(inputs: &[&TensorType], axis: usize) -> Result<TensorType, Mismatch> {
+    let Some(first) = inputs.first() else {
+        return Err(Mismatch::new("takes at least one operand"));
+    };
+    if axis >= first.shape.rank() {
+        return Err(Mismatch::new(format!("axis {axis} is out of range for {first}")));
+    }
+    let mut shape = first.shape.0.clone();
+    for other in &inputs[1..] {
+        let fits = other.dtype == first.dtype
+            && other.shape.rank() == shape.len()
+            && (0..shape.len()).all(|i| i == axis || shape[i] == other.shape.0[i]);
+        if !fits {
+            return Err(Mismatch::new(format!("{first} and {other} must agree on every axis but {axis}")));
+        }
+        shape[axis] += other.shape.0[axis];
+    }
+    let ty = TensorType::new(first.dtype, shape);
+    source::check_type(&ty).map(|()| ty)
+}
+
+pub(super) fn infer_one_hot(x: &TensorType, classes: usize) -> Result<TensorType, Mismatch> {
+    if x.dtype != DType::I32 {
+        return Err(Mismatch::new(format!("labels must be i32, got {x}; cast them first")));
+    }
+    let mut shape = x.shape.0.clone();
+    shape.push(classes);
+    let ty = TensorType::f32(shape);
+    source::check_type(&ty).map(|()| ty)
+}

@@ -1,0 +1,89 @@
+//! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), and the per-channel
+//! coefficient kernels it is split into (Jung et al. 2018, "Restructuring Batch Normalization").
+//!
+//! ```text
+//! mean = Σx/n   var = Σx²/n - mean²   rstd = 1/√(var + eps)
+//! y = x·scale + shift   with scale = gamma·rstd, shift = beta - mean·scale
+//! dx = a·dy + b·x + c   with a = gamma·rstd, b = -a·rstd·dgamma/n, c = -a·dbeta/n - b·mean
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mismatch, expect_f32, expect_shape};
+use crate::types::{Shape, TensorType};
+
+/// Attributes of a training batch norm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Weight of the new value in the running statistics: PyTorch's `momentum`, Keras's `1 - momentum`.
+    pub momentum: f32,
+    /// The running variance takes `n/(n-1)` of the batch's (PyTorch) or the batch's own (Keras).
+    pub unbiased: bool,
+}
+
+/// Attributes of [`super::Op::Coefficients`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Coefficients {
+    /// The batch norm.
+    pub norm: BatchNorm,
+    /// Values per channel that the partial sums add up.
+    pub count: usize,
+}
+
+/// Attributes of [`super::Op::GradCoefficients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GradCoefficients {
+    /// Values per channel that the partial sums add up.
+    pub count: usize,
+}
+
+fn channel_vectors(channels: usize, operands: &[&TensorType]) -> Result<TensorType, Mismatch> {
+    let vector = Shape(vec![channels]);
+    for operand in operands {
+        expect_f32(operand, "each per-channel operand")?;
+        expect_shape(operand, &vector, "each per-channel operand")?;
+    }
+    Ok(TensorType::f32(vector))
+}
+
+fn channels(x: &TensorType) -> Result<usize, Mismatch> {
+    expect_f32(x, "the input")?;
+    if x.shape.rank() < 2 {
+        return Err(Mismatch::new(format!("the input needs at least two axes, channels last; got {x}")));
+    }
+    Ok(x.shape.last())
+}
+
+pub(super) fn infer_train(inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
+    let vector = channel_vectors(channels(inputs[0])?, &inputs[1..])?;
+    let mut out = vec![inputs[0].clone()];
+    out.extend(std::iter::repeat_n(vector, 4));
+    Ok(out)
+}
+
+pub(super) fn infer_eval(inputs: &[&TensorType]) -> Result<TensorType, Mismatch> {
+    channel_vectors(channels(inputs[0])?, &inputs[1..])?;
+    Ok(inputs[0].clone())
+}
+
+pub(super) fn infer_grad(inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
+    expect_shape(inputs[1], &inputs[0].shape, "the input")?;
+    let vector = channel_vectors(channels(inputs[0])?, &inputs[2..])?;
+    Ok(vec![inputs[0].clone(), vector.clone(), vector])
+}
+
+/// The first `partial` operands are `[chunks, channels]`, the others `[channels]`.
+pub(super) fn infer_coefficients(
+    inputs: &[&TensorType],
+    partial: usize,
+    results: usize,
+) -> Result<Vec<TensorType>, Mismatch> {
+    let first = inputs[0];
+    let vector = channel_vectors(channels(first)?, &inputs[partial..])?;
+    for operand in &inputs[..partial] {
+        expect_shape(operand, &first.shape, "each partial sum")?;
+    }
+    Ok(vec![vector; results])
+}

@@ -1,0 +1,84 @@
+//! Where values come from: inputs, state and its initialisers, constants, random numbers.
+
+use serde::{Deserialize, Serialize};
+
+use super::Mismatch;
+use crate::types::{DType, Shape, TensorType};
+
+/// How a state tensor gets its first value. Random ones depend on the seed and the tensor's name
+/// only, so adding a layer does not change the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Init {
+    /// Every element the same.
+    Constant(f32),
+    /// Uniform in `[-bound, bound)`.
+    Uniform(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+}
+
+impl Init {
+    /// All zeros.
+    pub const ZEROS: Init = Init::Constant(0.0);
+    /// All ones.
+    pub const ONES: Init = Init::Constant(1.0);
+
+    /// PyTorch's default for convolutions and linear layers: Kaiming uniform with `a = √5`, which
+    /// is `1/√fan_in` (`torch.nn.init.kaiming_uniform_`). `fan_in` is the number of products summed per output.
+    pub fn kaiming_uniform(fan_in: usize) -> Init {
+        Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
+    }
+    /// Keras's default: Glorot uniform, `√(6/(fan_in + fan_out))` (Glorot & Bengio 2010).
+    pub fn glorot_uniform(fan_in: usize, fan_out: usize) -> Init {
+        Init::Uniform((6.0 / ((fan_in + fan_out).max(1) as f32)).sqrt())
+    }
+}
+
+/// Uniform f32 numbers in [0, 1), a pure function of `(seed, step, stream, element index)`:
+/// `u = mix(mix(mix(seed ^ stream·0x9E3779B9) ^ step) ^ index) >> 8 · 2⁻²⁴` with the 32-bit
+/// mixer `triple32` of C. Wellons' hash-prospector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Random {
+    /// Result shape.
+    pub shape: Shape,
+    /// Tells apart several random tensors of a graph.
+    pub stream: u32,
+}
+
+/// The mixer of [`Random`]: `triple32`, a bijection of 32-bit words.
+pub fn triple32(mut x: u32) -> u32 {
+    x ^= x >> 17;
+    x = x.wrapping_mul(0xed5a_d4bb);
+    x ^= x >> 11;
+    x = x.wrapping_mul(0xac4c_1b51);
+    x ^= x >> 15;
+    x = x.wrapping_mul(0x3184_8bab);
+    x ^ (x >> 14)
+}
+
+impl Random {
+    /// The number at `index` for a seed and a step.
+    pub fn value(&self, seed: i32, step: i32, index: usize) -> f32 {
+        let key = triple32(triple32(seed as u32 ^ self.stream.wrapping_mul(0x9E37_79B9)) ^ step as u32);
+        (triple32(key ^ index as u32) >> 8) as f32 * (1.0 / 16_777_216.0)
+    }
+
+    pub(super) fn infer(&self, seed: &TensorType, step: &TensorType) -> Result<TensorType, Mismatch> {
+        let scalar = TensorType::new(DType::I32, Shape::scalar());
+        if seed != &scalar || step != &scalar {
+            return Err(Mismatch::new(format!("takes a seed and a step of type {scalar}, got {seed} and {step}")));
+        }
+        let ty = TensorType::f32(self.shape.clone());
+        check_type(&ty).map(|()| ty)
+    }
+}
+
+/// Every tensor has at least one element and is addressed with 31-bit byte offsets.
+pub(super) fn check_type(ty: &TensorType) -> Result<(), Mismatch> {
+    let bytes = ty.shape.0.iter().try_fold(ty.dtype.bytes(), |n, &e| n.checked_mul(e));
+    match bytes {
+        Some(0) => Err(Mismatch::new(format!("{ty} has no elements; every extent must be at least 1"))),
+        Some(n) if n <= i32::MAX as usize => Ok(()),
+        _ => Err(Mismatch::new(format!("{ty} is larger than 2 GiB; split it"))),
+    }
+}
