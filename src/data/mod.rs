@@ -14,7 +14,9 @@ mod cifar;
 mod classes;
 mod dataset;
 mod error;
+mod sample;
 
 pub use cifar::{Cifar, Layout, load_dir, read_bytes, read_file};
 pub use dataset::Dataset;
 pub use error::{DataError, MirrorError, MirrorFailure};
+pub use sample::sample;
