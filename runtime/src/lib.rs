@@ -1,1 +1,29 @@
-//! x
+//! Runs the plans that the `outrigger` compiler makes: arena, worker team, executor, profile.
+//!
+//! This crate knows neither graphs nor compilers. A [`Plan`] is a list of kernels (machine code
+//! behind [`KernelFn`] pointers) with the memory each one touches; a [`Session`] runs it.
+//!
+//! ```text
+//!   Arc<Plan>  steps, sizes, constants ─┐
+//!   Arc<State> weights, moments, stats ─┼─▶ Session ── run() ──▶ step 0 ▶ step 1 ▶ … ▶ step n
+//!   Arc<Team>  worker threads          ─┘      │                  chunks of a step run in parallel,
+//!                                              │                  a barrier lies between two steps
+//!                      work arena: inputs, activations, gradients, outputs
+//! ```
+//!
+//! Architecture invariants: the outcome of a run does not depend on the number of threads (the plan
+//! cuts the work into chunks, never the team); no memory is allocated during a run; every error that
+//! a caller can cause is an [`Error`] value.
+
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+
+mod error;
+mod plan;
+mod ranges;
+mod validate;
+
+pub use error::{Error, Result};
+pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
+
+/// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
+pub const ALIGNMENT: usize = 64;
