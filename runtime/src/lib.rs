@@ -17,13 +17,19 @@
 
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
+mod canary;
+mod debug;
 mod error;
+mod memory;
 mod plan;
 mod ranges;
+mod state;
 mod validate;
 
+pub use debug::DebugOptions;
 pub use error::{Error, Result};
 pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
+pub use state::State;
 
 /// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
