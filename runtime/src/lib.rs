@@ -20,16 +20,21 @@
 mod canary;
 mod debug;
 mod error;
+mod event;
+mod flush;
+mod futex;
 mod memory;
 mod plan;
 mod ranges;
 mod state;
+mod team;
 mod validate;
 
 pub use debug::DebugOptions;
 pub use error::{Error, Result};
 pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
 pub use state::State;
+pub use team::Team;
 
 /// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
