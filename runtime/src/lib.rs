@@ -18,6 +18,7 @@
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 mod canary;
+mod check;
 mod debug;
 mod error;
 mod event;
@@ -25,14 +26,20 @@ mod flush;
 mod futex;
 mod memory;
 mod plan;
+mod profile;
+mod program;
 mod ranges;
+mod session;
 mod state;
 mod team;
+mod trace;
 mod validate;
 
 pub use debug::DebugOptions;
 pub use error::{Error, Result};
 pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
+pub use profile::{Profile, Span, StepProfile};
+pub use session::Session;
 pub use state::State;
 pub use team::Team;
 
