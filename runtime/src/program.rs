@@ -8,8 +8,8 @@
 //!
 //! Chunks are shared out by counters: a thread first takes the chunks of its own part of the step
 //! (the same part in every step, so what it wrote is still in its cache), then helps the others. A
-//! second counter per step counts finished chunks; whoever finishes the last one moves `completed`
-//! on, and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
+//! second counter per step counts finished chunks; whoever reports the last one moves `completed` on,
+//! and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
 //!
 //! Counters only ever grow: in its n-th round a part of `len` chunks goes from `n·len` to `(n+1)·len`.
 //! So no counter is reset, and a thread that looks late cannot mistake an old round for a new one.
@@ -190,8 +190,7 @@ impl Program {
         for index in first..end {
             let step = &self.steps[index];
             let counters = &self.counters[index * self.lines_per_step..];
-            let done = &counters[0].0[0];
-            let all_done = (step.round + 1) * u64::from(step.chunks);
+            let mut mine = 0;
             for turn in 0..self.threads {
                 // Own part first, then the others', beginning with the neighbour's.
                 let owner = (thread + turn) % self.threads;
@@ -203,11 +202,13 @@ impl Program {
                     // SAFETY: all steps before this one are done (`completed` said so), this chunk is
                     // ours alone, and the rest is the caller's promise.
                     unsafe { self.call(index, chunk, scratch, probe) };
-                    // Release our writes to whoever finishes last, and through `completed` to all.
-                    if done.fetch_add(1, Ordering::AcqRel) + 1 == all_done {
-                        self.completed.set(index as u32 + 1);
-                    }
+                    mine += 1;
                 }
+            }
+            // Release our writes to whoever finishes last, and through `completed` to all.
+            let (done, all) = (&counters[0].0[0], (step.round + 1) * u64::from(step.chunks));
+            if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
+                self.completed.set(index as u32 + 1);
             }
             self.completed
                 .wait_until(patience, |completed| completed > index as u32);
