@@ -46,19 +46,18 @@ struct Ready {
     round: u64,
 }
 
-/// A cache line of counters: for each step the finished chunks, then what each part has handed out.
+/// A counter on a cache line of its own: threads that take chunks of their own parts do not disturb
+/// each other.
 #[derive(Default)]
 #[repr(align(64))]
-struct Line([AtomicU64; LINE]);
-
-const LINE: usize = 8;
+struct Counter(AtomicU64);
 
 /// A list of steps with resolved addresses, ready to run on a team of a given size.
 pub(crate) struct Program {
     steps: Box<[Ready]>,
     pointers: Box<[*mut u8]>,
-    counters: Box<[Line]>,
-    lines_per_step: usize,
+    /// For each step: the finished chunks, then for each part the chunks handed out.
+    counters: Box<[Counter]>,
     threads: usize,
     /// All steps below this index are done. Reset at the start of a region.
     completed: Event,
@@ -89,17 +88,16 @@ impl Program {
             });
             pointers.extend(step.args.iter().map(&resolve));
         }
-        let lines_per_step = (1 + threads).div_ceil(LINE);
-        let lines = if threads > 1 {
-            steps.len() * lines_per_step
+        // A thread alone needs no counters.
+        let counters = if threads > 1 {
+            steps.len() * (1 + threads)
         } else {
             0
         };
         Program {
             steps: ready.into(),
             pointers: pointers.into(),
-            counters: (0..lines).map(|_| Line::default()).collect(),
-            lines_per_step,
+            counters: (0..counters).map(|_| Counter::default()).collect(),
             threads,
             completed: Event::default(),
         }
@@ -189,13 +187,13 @@ impl Program {
         let first = self.completed.get() as usize;
         for index in first..end {
             let step = &self.steps[index];
-            let counters = &self.counters[index * self.lines_per_step..];
+            let counters = &self.counters[index * (1 + self.threads)..][..1 + self.threads];
             let mut mine = 0;
             for turn in 0..self.threads {
                 // Own part first, then the others', beginning with the neighbour's.
                 let owner = (thread + turn) % self.threads;
                 let part = part(step.chunks, owner, self.threads);
-                let handed_out = &counters[(1 + owner) / LINE].0[(1 + owner) % LINE];
+                let handed_out = &counters[1 + owner].0;
                 let start = step.round * part.len() as u64;
                 while let Some(claimed) = claim(handed_out, start + part.len() as u64) {
                     let chunk = part.start + (claimed - start) as u32;
@@ -206,7 +204,7 @@ impl Program {
                 }
             }
             // Release our writes to whoever finishes last, and through `completed` to all.
-            let (done, all) = (&counters[0].0[0], (step.round + 1) * u64::from(step.chunks));
+            let (done, all) = (&counters[0].0, (step.round + 1) * u64::from(step.chunks));
             if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
                 self.completed.set(index as u32 + 1);
             }
