@@ -15,7 +15,6 @@ use outrigger_runtime::KernelFn;
 use crate::error::Error;
 
 /// Machine code of one function before it has an address.
-#[derive(Clone, Debug)]
 pub(super) struct Object {
     /// Position in the list of functions, which is also its id for calls.
     pub(super) index: u32,

@@ -92,7 +92,7 @@ fn forward(d: &mut Double<'_, '_>, at: &[Value], attributes: &Coefficients, part
     let moved = d.mul(mean, scale);
     let shift = d.sub(beta, moved);
     let momentum = f64::from(attributes.norm.momentum);
-    let mut running = |d: &mut Double<'_, '_>, old: Value, new: Value, correction: f64| {
+    let running = |d: &mut Double<'_, '_>, old: Value, new: Value, correction: f64| {
         let (keep, take) = (d.constant(1.0 - momentum), d.constant(momentum * correction));
         let old = d.load(old);
         let (kept, taken) = (d.mul(old, keep), d.mul(new, take));

@@ -234,12 +234,12 @@ impl Emit<'_> {
         let p = self.plus(p, 1.0);
         // 2ⁿ in two factors, so that 2¹²⁸·0.5… and results near the smallest normal number come out
         let n = self.b.ins().fcvt_to_sint_sat(vector(Class::Int, lanes), n);
-        let half = self.b.ins().sshr_imm(n, 1);
+        let half = self.b.ins().sshr_imm_u(n, 1);
         let rest = self.b.ins().isub(n, half);
         let factor = |e: &mut Self, n: Value| {
             let bias = e.int32(127, lanes);
             let biased = e.b.ins().iadd(n, bias);
-            let bits = e.b.ins().ishl_imm(biased, 23);
+            let bits = e.b.ins().ishl_imm_u(biased, 23);
             e.bits(Class::Float, bits)
         };
         let (f1, f2) = (factor(self, half), factor(self, rest));
@@ -251,7 +251,7 @@ impl Emit<'_> {
     fn log(&mut self, x: Value) -> Value {
         let lanes = self.lanes(x);
         let bits = self.bits(Class::Int, x);
-        let shifted = self.b.ins().ushr_imm(bits, 23);
+        let shifted = self.b.ins().ushr_imm_u(bits, 23);
         let bias = self.int32(126, lanes);
         let k = self.b.ins().isub(shifted, bias);
         let k = self.b.ins().fcvt_from_sint(vector(Class::Float, lanes), k);

@@ -92,8 +92,8 @@ fn host() -> Result<OwnedTargetIsa, Error> {
 
 /// Whether Cranelift's `fma` is an instruction on this machine rather than a library call.
 fn has_fma(isa: &OwnedTargetIsa) -> bool {
-    let x86 = matches!(isa.triple().architecture, cranelift_codegen::ir::Architecture::X86_64);
-    !x86 || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
+    cfg!(not(target_arch = "x86_64"))
+        || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
 }
 
 /// Compiles every step of `planned` for `isa`.

@@ -314,7 +314,7 @@ impl Body<'_> {
         let key = self.mix(e, key);
         let word = e.b.ins().bxor(key, index);
         let word = self.mix(e, word);
-        let top = e.b.ins().ushr_imm(word, 8);
+        let top = e.b.ins().ushr_imm_u(word, 8);
         let float = e.b.ins().fcvt_from_sint(vector(Class::Float, lanes), top);
         let scale = e.float(1.0 / 16_777_216.0, lanes);
         e.b.ins().fmul(float, scale)
@@ -322,7 +322,7 @@ impl Body<'_> {
     fn mix(&self, e: &mut Emit<'_>, x: Value) -> Value {
         let mut x = x;
         for (shift, factor) in source::TRIPLE32 {
-            let shifted = e.b.ins().ushr_imm(x, shift);
+            let shifted = e.b.ins().ushr_imm_u(x, shift);
             x = e.b.ins().bxor(x, shifted);
             if factor != 0 {
                 let factor = e.int32(factor as i32, self.lanes);

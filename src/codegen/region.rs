@@ -61,11 +61,6 @@ pub(super) struct Region<'p> {
 }
 
 impl Region<'_> {
-    /// Sinks for the program's outputs, made by `access` from (output's position, output).
-    pub(super) fn operand(&self, index: usize) -> Option<Source> {
-        self.operands.iter().find(|(i, _)| *i == index).map(|&(_, s)| s)
-    }
-
     fn accesses(&self) -> Vec<Access> {
         let mut all: Vec<Access> = self.anchor.into_iter().collect();
         all.extend(self.operands.iter().filter_map(|(_, s)| match s {

@@ -28,6 +28,11 @@ struct Assembler<'t> {
 /// Machine code of the tile.
 pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
     let failed = |e: IcedError| Error::Codegen { path: format!("tile {tile:?}"), reason: e.to_string() };
+    let reach = tile.loops.iter().map(|l| l.count as i64 * l.a.abs().max(l.b.abs())).max().unwrap_or(0);
+    if tile.loops.len() > COUNTERS.len() || reach > i64::from(i32::MAX) {
+        let reason = "more than four loops, or an operand over 2 GiB".to_string();
+        return Err(Error::Codegen { path: format!("tile {tile:?}"), reason });
+    }
     let mut asm = Assembler { tile, code: Vec::new(), label: 1 };
     asm.function().map_err(failed)?;
     let block = InstructionBlock::new(&asm.code, 0);
@@ -61,8 +66,7 @@ impl Assembler<'_> {
     }
     fn advance(&mut self, register: Register, bytes: i64) -> Result<(), IcedError> {
         if bytes != 0 {
-            let bytes = i32::try_from(bytes).map_err(|_| IcedError::new("stride over 2 GiB"))?;
-            self.push(Instruction::with2(Code::Add_rm64_imm32, register, bytes)?);
+            self.push(Instruction::with2(Code::Add_rm64_imm32, register, bytes as i32)?);
         }
         Ok(())
     }
@@ -99,7 +103,7 @@ impl Assembler<'_> {
     fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
         let this = self.tile.loops[depth];
         let innermost = depth + 1 == self.tile.loops.len();
-        let counter = COUNTERS[if innermost { 3 } else { depth.min(2) }];
+        let counter = COUNTERS[if innermost { 3 } else { depth }];
         // the k loop takes several steps a turn to hide its own instructions
         let unroll = if innermost { self.unroll().min(this.count) } else { 1 };
         let (turns, rest) = (this.count / unroll, this.count % unroll);
