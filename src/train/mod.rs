@@ -1,1 +1,3 @@
-//! To come.
+//! Training: optimizers as part of the graph.
+
+pub mod optimizer;
