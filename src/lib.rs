@@ -8,6 +8,7 @@
 pub mod autodiff;
 pub mod codegen;
 pub mod compile;
+pub mod data;
 pub mod error;
 pub mod graph;
 pub mod model;
