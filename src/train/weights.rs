@@ -193,6 +193,12 @@ impl WeightFile {
     pub fn contains(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
+    /// The tensors whose names begin with `prefix`, without it; the metadata stays.
+    pub fn section(&self, prefix: &str) -> WeightFile {
+        let entries = self.entries.iter();
+        let entries = entries.filter_map(|(name, e)| Some((name.strip_prefix(prefix)?.to_string(), e.clone())));
+        WeightFile { file: self.file.clone(), entries: entries.collect(), metadata: self.metadata.clone() }
+    }
     /// An error about this file.
     pub fn error(&self, reason: impl Into<String>) -> Error {
         Error::Checkpoint { file: self.file.clone(), reason: reason.into() }
