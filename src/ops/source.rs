@@ -57,6 +57,9 @@ pub fn triple32(mut x: u32) -> u32 {
 }
 
 impl Random {
+    /// Name of the `i32[]` buffer that counts training steps (see [`crate::Graph::random_step`]).
+    pub const STEP: &'static str = "rng.step";
+
     /// The number at `index` for a seed and a step.
     pub fn value(&self, seed: i32, step: i32, index: usize) -> f32 {
         let key = triple32(triple32(seed as u32 ^ self.stream.wrapping_mul(0x9E37_79B9)) ^ step as u32);

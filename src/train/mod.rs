@@ -8,7 +8,7 @@
 
 mod atomic;
 mod layout;
-mod optimizer;
+pub mod optimizer;
 mod recipe;
 mod trainer;
 mod weights;
