@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use outrigger::autodiff::gradients;
 use outrigger::compile::{Options, Store, compile};
 use outrigger::data::{Cifar, Dataset, Loader, LoaderOptions};
 use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
 use outrigger::{Error, Team, Tensor};
 use serde::Serialize;
@@ -106,25 +106,23 @@ impl<'f> Golden<'f> {
         self.file.section("init/").restore(store, self.layout, Restore::Model)
     }
 
-    /// Gradients of the first step, from a program that computes nothing else, on a state of its own.
+    /// Gradients of the first step: the training program with its gradients as outputs, on a state of its own.
     fn compare_gradients(&self, images: &[f32], labels: &[i32], team: &Arc<Team>) -> Result<Option<f64>, Error> {
         let golden = self.file.section("step1/grad/");
         if golden.names().next().is_none() {
             return Ok(None);
         }
-        let mut graph = self.model.training(self.batch)?;
-        let loss = graph.output("loss")?;
-        let parameters: Vec<_> = golden.names().map(|name| graph.source(name)).collect::<Result<_, _>>()?;
-        let values = gradients(&mut graph, loss, &parameters)?;
-        for (name, value) in golden.names().zip(values) {
-            graph.set_output(&format!("grad/{name}"), value)?;
-        }
+        let forward = self.model.training(self.batch)?;
+        let loss = forward.output("loss")?;
+        let optimizer = self.method.optimizer(self.model.form);
+        let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: true })?;
         let store = Store::new(&graph, 0)?;
         self.initialise(&store)?;
         let program = compile(&graph, &Options::default())?;
         let mut session = program.session(&store, team)?;
         session.set_f32("images", images)?;
         session.set_i32("labels", labels)?;
+        session.set_f32("lr", &[self.method.default_lr()])?;
         session.run()?;
         let errors: Result<Vec<f64>, Error> = golden
             .names()

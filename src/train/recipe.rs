@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::layout::Layout;
-use super::optimizer::Optimizer;
+use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
 use super::weights::WeightFile;
 use crate::data::{Augment, Dataset, Loader, LoaderOptions};
 use crate::error::Error;
@@ -36,17 +36,16 @@ impl Method {
             Method::Sgd => 0.01,
         }
     }
-    /// The optimizer, with `form`'s epsilon.
+    /// The optimizer as the framework of `form` has it: epsilon 1e-8 (PyTorch), or 1e-7 as "epsilon hat" (Keras).
     pub fn optimizer(self, form: Form) -> Optimizer {
-        let epsilon = match form {
-            Form::Torch => 1e-8,
-            Form::Keras => 1e-7,
+        let (epsilon, epsilon_mode) = match form {
+            Form::Torch => (1e-8, EpsilonMode::Corrected),
+            Form::Keras => (1e-7, EpsilonMode::Hat),
         };
-        let betas = [0.9, 0.999];
         match self {
-            Method::Adam => Optimizer::Adam { betas, epsilon },
-            Method::AdamW => Optimizer::AdamW { betas, epsilon, weight_decay: 0.01 },
-            Method::Sgd => Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true },
+            Method::Adam => Optimizer::Adam(Adam { epsilon, epsilon_mode, ..Adam::default() }),
+            Method::AdamW => Optimizer::AdamW(AdamW { epsilon, epsilon_mode, ..AdamW::default() }),
+            Method::Sgd => Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 }),
         }
     }
 }

@@ -18,9 +18,8 @@ use std::sync::Arc;
 use outrigger_runtime::Team;
 
 use super::layout::Layout;
-use super::optimizer::Optimizer;
+use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, training_graph};
 use super::weights::{Restore, WeightFile};
-use crate::autodiff::training_graph;
 use crate::compile::{Options, Program, Session, Store, compile};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -127,7 +126,7 @@ impl<M: Model> Trainer<M> {
             self.training.insert(batch, Ready::new(&graph, &self.options.compile, &self.store, &self.team)?);
         }
         let session = session(&mut self.training, batch)?;
-        session.set_f32("lr", &[lr])?;
+        session.set_f32(LEARNING_RATE, &[lr])?;
         let outcome = run(session, images, labels)?;
         if !outcome.loss_sum.is_finite() {
             return Err(self.explain(images, batch, outcome, &before));
@@ -260,8 +259,8 @@ impl Ready {
 /// The training graph of `model` for batches of `batch` images: forward, backward and update.
 fn step_graph(model: &impl Model, optimizer: &Optimizer, batch: usize) -> Result<Graph, Error> {
     let forward = model.training(batch)?;
-    let loss = forward.output("loss")?;
-    training_graph(&forward, loss, optimizer)
+    let loss = forward.output(LOSS)?;
+    training_graph(forward, loss, optimizer)
 }
 
 fn session(programs: &mut HashMap<usize, Ready>, batch: usize) -> Result<&mut Session, Error> {
@@ -275,7 +274,7 @@ fn run(session: &mut Session, images: &[f32], labels: &[i32]) -> Result<Outcome,
     session.set_f32("images", images)?;
     session.set_i32("labels", labels)?;
     session.run()?;
-    let loss = f64::from(session.scalar("loss")?);
+    let loss = f64::from(session.scalar(LOSS)?);
     let correct = count_correct(&session.get("logits")?, labels);
     Ok(Outcome { images: labels.len(), correct, loss_sum: loss * labels.len() as f64 })
 }

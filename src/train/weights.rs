@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::atomic::write_file;
 use super::layout::Layout;
+use super::optimizer::is_training_state;
 use crate::compile::Store;
 use crate::error::{Error, nearest};
 use crate::tensor::{Data, Tensor};
@@ -25,9 +26,6 @@ use crate::types::Shape;
 
 /// Metadata key of the checksum over everything else.
 const CHECKSUM: &str = "sha256";
-
-/// Names of optimizer state begin so.
-const OPTIMIZER: &str = "optimizer.";
 
 /// PyTorch counts batches per batch norm and never uses the count at a fixed momentum.
 const IGNORED: &str = "num_batches_tracked";
@@ -37,7 +35,7 @@ const IGNORED: &str = "num_batches_tracked";
 pub enum Restore {
     /// Every tensor of the store: training continues as if it had not stopped.
     Everything,
-    /// Parameters and running statistics; optimizer state is neither needed nor changed.
+    /// Parameters and running statistics; what belongs to training is neither needed nor changed.
     Model,
 }
 
@@ -241,7 +239,7 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Checkpoint`] naming each tensor that is missing, unknown, or of another type or shape.
     pub fn restore(&self, store: &Store, layout: Layout, what: Restore) -> Result<(), Error> {
-        let wanted = |name: &str| what == Restore::Everything || !name.starts_with(OPTIMIZER);
+        let wanted = |name: &str| what == Restore::Everything || !is_training_state(name);
         let mut problems = Vec::new();
         let mut values = Vec::new();
         for (name, ty) in store.entries().iter().filter(|(name, _)| wanted(name)) {
