@@ -24,6 +24,7 @@ mod patch;
 mod text;
 mod verify;
 
+pub use build::{ConvOptions, Normalized, PoolOptions};
 pub use patch::Patch;
 
 /// A node. Prints as `%7`.
