@@ -149,11 +149,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Data sets.
-    #[error("{0}")]
-    Data(String),
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// Running a plan.
-    #[error("{0}")]
-    Runtime(String),
+    #[error(transparent)]
+    Runtime(#[from] outrigger_runtime::Error),
 }
 
 fn suggest(near: &[String]) -> String {
