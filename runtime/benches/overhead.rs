@@ -33,10 +33,7 @@ fn plan(steps: usize, chunks: u32) -> Plan {
 
 fn main() -> Result<()> {
     const RUNS: usize = 2000;
-    println!(
-        "{:>8} {:>6} {:>7} {:>12} {:>12}",
-        "threads", "steps", "chunks", "ns/step", "ns/run"
-    );
+    println!("{:>8} {:>6} {:>7} {:>12} {:>12}", "threads", "steps", "chunks", "ns/step", "ns/run");
     for threads in [1, 2, 4] {
         let team = Arc::new(Team::new(threads)?);
         for (steps, chunks) in [(1, 2), (200, 1), (200, 2), (200, 8), (200, 64)] {

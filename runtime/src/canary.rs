@@ -39,8 +39,7 @@ impl Canaries {
 
     /// Gives `range` (offsets from the base) up: it has found an owner.
     pub(crate) fn release(&mut self, region: &Region, range: Range<usize>) {
-        self.ranges
-            .remove(range.start + region.lead()..range.end + region.lead());
+        self.ranges.remove(range.start + region.lead()..range.end + region.lead());
     }
 
     /// Offset from the base of the first canary that was overwritten. Puts them all back, so that
@@ -51,13 +50,8 @@ impl Canaries {
     pub(crate) unsafe fn check(&self, region: &Region) -> Option<i64> {
         let hurt = self.ranges.iter().find_map(|range| {
             // SAFETY: the range lies in the accessible part, see `new`; the caller's promise.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(region.accessible().add(range.start), range.len())
-            };
-            bytes
-                .iter()
-                .position(|&b| b != CANARY)
-                .map(|at| range.start + at)
+            let bytes = unsafe { std::slice::from_raw_parts(region.accessible().add(range.start), range.len()) };
+            bytes.iter().position(|&b| b != CANARY).map(|at| range.start + at)
         })?;
         // SAFETY: the caller's promise.
         unsafe { self.fill(region) };
@@ -69,12 +63,7 @@ impl Canaries {
     unsafe fn fill(&self, region: &Region) {
         for range in self.ranges.iter() {
             // SAFETY: the range lies in the accessible part, see `new`; the caller's promise.
-            unsafe {
-                region
-                    .accessible()
-                    .add(range.start)
-                    .write_bytes(CANARY, range.len())
-            };
+            unsafe { region.accessible().add(range.start).write_bytes(CANARY, range.len()) };
         }
     }
 }

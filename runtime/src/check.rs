@@ -12,21 +12,10 @@ use crate::plan::{Argument, Phase, Step};
 /// # Safety
 ///
 /// The addresses are valid for reading as far as the arguments say, and nobody writes there.
-pub(crate) unsafe fn finite(
-    phase: Phase,
-    index: usize,
-    step: &Step,
-    pointers: &[*mut u8],
-) -> Result<()> {
+pub(crate) unsafe fn finite(phase: Phase, index: usize, step: &Step, pointers: &[*mut u8]) -> Result<()> {
     // SAFETY: the caller's promise.
     let look = |arg: &Argument, at: *mut u8| unsafe { first_non_finite(at, arg.bytes / 4) };
-    let floats = || {
-        step.args
-            .iter()
-            .zip(pointers)
-            .enumerate()
-            .filter(|(_, (arg, _))| arg.float)
-    };
+    let floats = || step.args.iter().zip(pointers).enumerate().filter(|(_, (arg, _))| arg.float);
     for (argument, (arg, &at)) in floats().filter(|(_, (arg, _))| arg.write) {
         let Some((element, value)) = look(arg, at) else {
             continue;
@@ -36,16 +25,7 @@ pub(crate) unsafe fn finite(
             .find(|(_, (input, place))| look(input, **place).is_some())
             .map(|(from, _)| from);
         let (name, kind) = (step.name.clone(), step.kind.clone());
-        return Err(Error::NonFinite {
-            phase,
-            step: index,
-            name,
-            kind,
-            argument,
-            element,
-            value,
-            from,
-        });
+        return Err(Error::NonFinite { phase, step: index, name, kind, argument, element, value, from });
     }
     Ok(())
 }

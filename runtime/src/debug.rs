@@ -30,19 +30,12 @@ impl DebugOptions {
     /// [`Error::UnknownDebugWord`] for any other word.
     pub fn parse(list: &str) -> Result<DebugOptions> {
         let mut options = DebugOptions::default();
-        for word in list
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        {
+        for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word {
                 "poison" => options.poison = true,
                 "bounds" => options.bounds = true,
                 _ => {
-                    return Err(Error::UnknownDebugWord {
-                        word: word.to_string(),
-                        known: KNOWN,
-                    });
+                    return Err(Error::UnknownDebugWord { word: word.to_string(), known: KNOWN });
                 }
             }
         }
@@ -91,19 +84,11 @@ mod tests {
 
     #[test]
     fn words() {
-        let both = DebugOptions {
-            poison: true,
-            bounds: true,
-        };
+        let both = DebugOptions { poison: true, bounds: true };
         assert_eq!(DebugOptions::parse("").ok(), Some(DebugOptions::default()));
         assert_eq!(DebugOptions::parse(" bounds ,poison,").ok(), Some(both));
-        let text = DebugOptions::parse("poison,bonds")
-            .expect_err("a typo")
-            .to_string();
-        assert!(
-            text.contains("`bonds`") && text.contains("poison, bounds"),
-            "{text}"
-        );
+        let text = DebugOptions::parse("poison,bonds").expect_err("a typo").to_string();
+        assert!(text.contains("`bonds`") && text.contains("poison, bounds"), "{text}");
     }
 
     #[test]

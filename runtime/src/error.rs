@@ -117,9 +117,7 @@ pub enum Error {
     },
 
     /// A step wrote where no buffer lies (found by the debug mode `bounds`).
-    #[error(
-        "{phase} step {step} `{name}` ({kind}) wrote outside its buffers: {memory}, byte {offset}"
-    )]
+    #[error("{phase} step {step} `{name}` ({kind}) wrote outside its buffers: {memory}, byte {offset}")]
     OutOfBounds {
         /// Which list of the plan the step is in.
         phase: Phase,

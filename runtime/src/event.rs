@@ -29,15 +29,9 @@ impl Patience {
     /// cores the spinner may sit on the very core that the thread it waits for needs.
     pub(crate) fn new(threads: usize, cores: usize) -> Patience {
         if threads <= cores {
-            Patience {
-                spin: Duration::from_micros(80),
-                yields: 4,
-            }
+            Patience { spin: Duration::from_micros(80), yields: 4 }
         } else {
-            Patience {
-                spin: Duration::ZERO,
-                yields: 16,
-            }
+            Patience { spin: Duration::ZERO, yields: 16 }
         }
     }
 }
@@ -66,8 +60,7 @@ impl Event {
     /// Replaces the word by `change` of it, unless that is `None`; wakes nobody. Returns the word
     /// found, as `Ok` if it was replaced.
     pub(crate) fn update(&self, change: impl FnMut(u32) -> Option<u32>) -> Result<u32, u32> {
-        self.word
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
+        self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
     }
 
     /// Wakes everyone who is asleep.

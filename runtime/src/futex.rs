@@ -13,13 +13,7 @@ mod system {
         // SAFETY: the word is alive during the call; no timeout. Errors (the word has changed, a
         // signal came) are early returns, which callers expect.
         unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                word.as_ptr(),
-                operation,
-                value,
-                null::<libc::timespec>(),
-            );
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, null::<libc::timespec>());
         }
     }
 

@@ -37,17 +37,9 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Maps `bytes` bytes. `what` names them in an error.
     pub(crate) fn new(bytes: usize, guarded: bool, what: &str) -> Result<Region> {
-        let fail = |reason: String| Error::Memory {
-            what: what.to_string(),
-            bytes,
-            reason,
-        };
+        let fail = |reason: String| Error::Memory { what: what.to_string(), bytes, reason };
         let page = system::page_size();
-        let guard = if guarded && system::CAN_PROTECT {
-            page
-        } else {
-            0
-        };
+        let guard = if guarded && system::CAN_PROTECT { page } else { 0 };
         // At least a line, so that there is always something to point to.
         let sizes = bytes
             .max(1)
@@ -59,14 +51,7 @@ impl Region {
         };
         let mapping = system::map(mapped).map_err(fail)?;
         let lead = if guarded { accessible_len - lines } else { 0 };
-        let region = Region {
-            mapping,
-            mapped,
-            accessible: guard,
-            accessible_len,
-            lead,
-            bytes,
-        };
+        let region = Region { mapping, mapped, accessible: guard, accessible_len, lead, bytes };
         if guard > 0 {
             for offset in [0, guard + accessible_len] {
                 // SAFETY: offset is inside the mapping made above, which nobody else knows yet.
@@ -126,17 +111,11 @@ mod system {
     pub(super) fn page_size() -> usize {
         // SAFETY: sysconf has no preconditions.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        usize::try_from(size)
-            .ok()
-            .filter(|s| s.is_power_of_two())
-            .unwrap_or(4096)
+        usize::try_from(size).ok().filter(|s| s.is_power_of_two()).unwrap_or(4096)
     }
 
     pub(super) fn map(bytes: usize) -> Result<NonNull<u8>, String> {
-        let (access, flags) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANON,
-        );
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
         let address = unsafe { libc::mmap(null_mut(), bytes, access, flags, -1, 0) };
         if address == libc::MAP_FAILED {

@@ -36,11 +36,7 @@ pub fn peak_gflops(threads: usize) -> f64 {
     let meter = widest();
     // As many turns as fill a round on an otherwise idle core.
     let probe = 20_000;
-    let time = (0..3)
-        .map(|_| spin(meter, probe))
-        .min()
-        .unwrap_or(ROUND)
-        .max(Duration::from_nanos(1));
+    let time = (0..3).map(|_| spin(meter, probe)).min().unwrap_or(ROUND).max(Duration::from_nanos(1));
     let turns = (probe as f64 * ROUND.as_secs_f64() / time.as_secs_f64()).clamp(1e3, 1e9) as u64;
 
     let barrier = Barrier::new(threads);
@@ -57,10 +53,7 @@ pub fn peak_gflops(threads: usize) -> f64 {
     // The calling thread stands by: threads of one kind, each with a core of its own.
     let times: Vec<_> = std::thread::scope(|scope| {
         let others: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
-        others
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect()
+        others.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
     let flops = (2 * CHAINS * meter.lanes * threads) as f64 * turns as f64;
     (0..ROUNDS)
@@ -115,47 +108,17 @@ mod wide {
     use super::*;
     use std::arch::x86_64::*;
 
-    meter!(
-        avx512,
-        "avx512f",
-        __m512,
-        _mm512_set1_ps,
-        |c, a, b| _mm512_fmadd_ps(c, a, b),
-        16
-    );
-    meter!(
-        avx2,
-        "avx2,fma",
-        __m256,
-        _mm256_set1_ps,
-        |c, a, b| _mm256_fmadd_ps(c, a, b),
-        8
-    );
-    meter!(
-        fma128,
-        "fma",
-        __m128,
-        _mm_set1_ps,
-        |c, a, b| _mm_fmadd_ps(c, a, b),
-        4
-    );
+    meter!(avx512, "avx512f", __m512, _mm512_set1_ps, |c, a, b| _mm512_fmadd_ps(c, a, b), 16);
+    meter!(avx2, "avx2,fma", __m256, _mm256_set1_ps, |c, a, b| _mm256_fmadd_ps(c, a, b), 8);
+    meter!(fma128, "fma", __m128, _mm_set1_ps, |c, a, b| _mm_fmadd_ps(c, a, b), 4);
 
     pub(super) fn best() -> Option<Meter> {
         if is_x86_feature_detected!("avx512f") {
-            Some(Meter {
-                run: avx512,
-                lanes: 16,
-            })
+            Some(Meter { run: avx512, lanes: 16 })
         } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            Some(Meter {
-                run: avx2,
-                lanes: 8,
-            })
+            Some(Meter { run: avx2, lanes: 8 })
         } else if is_x86_feature_detected!("fma") {
-            Some(Meter {
-                run: fma128,
-                lanes: 4,
-            })
+            Some(Meter { run: fma128, lanes: 4 })
         } else {
             None
         }
@@ -167,20 +130,10 @@ mod wide {
     use super::*;
     use std::arch::aarch64::*;
 
-    meter!(
-        neon,
-        "neon",
-        float32x4_t,
-        vdupq_n_f32,
-        |c, a, b| vfmaq_f32(b, c, a),
-        4
-    );
+    meter!(neon, "neon", float32x4_t, vdupq_n_f32, |c, a, b| vfmaq_f32(b, c, a), 4);
 
     pub(super) fn best() -> Option<Meter> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Meter {
-            run: neon,
-            lanes: 4,
-        })
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Meter { run: neon, lanes: 4 })
     }
 }
 
@@ -194,10 +147,7 @@ mod wide {
 }
 
 fn widest() -> Meter {
-    wide::best().unwrap_or(Meter {
-        run: portable,
-        lanes: 4,
-    })
+    wide::best().unwrap_or(Meter { run: portable, lanes: 4 })
 }
 
 /// Multiply, then add, in vectors of four that the compiler is free to make.
@@ -224,18 +174,9 @@ mod tests {
         for _ in 0..1001 {
             expected = expected * f64::from(A) + f64::from(B);
         }
-        for meter in [
-            widest(),
-            Meter {
-                run: portable,
-                lanes: 4,
-            },
-        ] {
+        for meter in [widest(), Meter { run: portable, lanes: 4 }] {
             let value = f64::from((meter.run)(1001)) / (CHAINS * meter.lanes) as f64;
-            assert!(
-                (value - expected).abs() < 1e-3,
-                "{value} instead of {expected}"
-            );
+            assert!((value - expected).abs() < 1e-3, "{value} instead of {expected}");
         }
     }
 

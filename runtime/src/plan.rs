@@ -152,11 +152,8 @@ impl Plan {
 
     /// The steps of both phases in the order of their running, with phase and index.
     pub(crate) fn all_steps(&self) -> impl Iterator<Item = (Phase, usize, &Step)> {
-        [Phase::Prepare, Phase::Main].into_iter().flat_map(|phase| {
-            self.phase(phase)
-                .iter()
-                .enumerate()
-                .map(move |(index, step)| (phase, index, step))
-        })
+        [Phase::Prepare, Phase::Main]
+            .into_iter()
+            .flat_map(|phase| self.phase(phase).iter().enumerate().map(move |(index, step)| (phase, index, step)))
     }
 }

@@ -25,10 +25,7 @@ mod tests {
     #[test]
     fn memory_is_counted() {
         let bytes = std::hint::black_box(vec![1u8; 32 << 20]);
-        let (now, peak) = (
-            resident_bytes().expect("Linux"),
-            peak_resident_bytes().expect("Linux"),
-        );
+        let (now, peak) = (resident_bytes().expect("Linux"), peak_resident_bytes().expect("Linux"));
         assert!(now >= 32 << 20 && peak >= 32 << 20, "{now} {peak}");
         drop(bytes);
     }

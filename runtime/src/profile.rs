@@ -64,12 +64,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub(crate) fn new(
-        plan: &Plan,
-        start: Duration,
-        end: Duration,
-        recorders: Vec<Mutex<Recorder>>,
-    ) -> Profile {
+    pub(crate) fn new(plan: &Plan, start: Duration, end: Duration, recorders: Vec<Mutex<Recorder>>) -> Profile {
         let threads = recorders.len();
         let mut steps: Vec<_> = plan
             .steps
@@ -87,18 +82,11 @@ impl Profile {
             .collect();
         let start = nanoseconds(start);
         for (thread, recorder) in recorders.into_iter().enumerate() {
-            let recorder = recorder
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
+            let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
             for (step, span) in recorder.spans {
                 let (start_ns, end_ns) = (span.start_ns - start, span.end_ns - start);
                 steps[step].busy_ns[thread] += span.busy_ns;
-                steps[step].spans.push(Span {
-                    thread,
-                    start_ns,
-                    end_ns,
-                    ..span
-                });
+                steps[step].spans.push(Span { thread, start_ns, end_ns, ..span });
             }
         }
         for step in &mut steps {
@@ -107,12 +95,7 @@ impl Profile {
             step.total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
         }
         let total_ns = nanoseconds(end) - start;
-        Profile {
-            plan: plan.name.clone(),
-            threads,
-            total_ns,
-            steps,
-        }
+        Profile { plan: plan.name.clone(), threads, total_ns, steps }
     }
 
     /// A table of the steps, longest first: time, share of the run, GFLOP/s, GB/s, and how busy the
@@ -140,13 +123,7 @@ impl Profile {
         self.row(&mut text, between, 0, 0, 0);
         let _ = writeln!(text, "  {:<16} between steps", "");
         let busy = sum(|step| step.busy_ns.iter().sum());
-        self.row(
-            &mut text,
-            self.total_ns,
-            sum(|step| step.flops),
-            sum(|step| step.bytes),
-            busy,
-        );
+        self.row(&mut text, self.total_ns, sum(|step| step.flops), sum(|step| step.bytes), busy);
         let _ = writeln!(text, "  {:<16} total", "");
         text
     }
@@ -185,11 +162,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Times count from `origin`; there is room for `steps` steps.
     pub(crate) fn new(origin: Instant, steps: usize) -> Recorder {
-        Recorder {
-            origin,
-            chunk_start: 0,
-            spans: Vec::with_capacity(steps),
-        }
+        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(steps) }
     }
 }
 
@@ -208,16 +181,7 @@ impl Probe for Recorder {
                 span.chunks += 1;
             }
             _ => {
-                self.spans.push((
-                    step,
-                    Span {
-                        thread: 0,
-                        start_ns,
-                        end_ns,
-                        busy_ns,
-                        chunks: 1,
-                    },
-                ));
+                self.spans.push((step, Span { thread: 0, start_ns, end_ns, busy_ns, chunks: 1 }));
             }
         }
     }

@@ -71,29 +71,16 @@ unsafe impl Sync for Program {}
 
 impl Program {
     /// Prepares `steps` for teams of `threads` threads; `resolve` gives an argument's address.
-    pub(crate) fn new(
-        steps: &[Step],
-        threads: usize,
-        resolve: impl Fn(&Argument) -> *mut u8,
-    ) -> Program {
+    pub(crate) fn new(steps: &[Step], threads: usize, resolve: impl Fn(&Argument) -> *mut u8) -> Program {
         let mut pointers = Vec::new();
         let mut ready = Vec::with_capacity(steps.len());
         for step in steps {
             let (kernel, args) = (step.kernel, pointers.len());
-            ready.push(Ready {
-                kernel,
-                args,
-                chunks: step.chunks,
-                round: 0,
-            });
+            ready.push(Ready { kernel, args, chunks: step.chunks, round: 0 });
             pointers.extend(step.args.iter().map(&resolve));
         }
         // A thread alone needs no counters.
-        let counters = if threads > 1 {
-            steps.len() * (1 + threads)
-        } else {
-            0
-        };
+        let counters = if threads > 1 { steps.len() * (1 + threads) } else { 0 };
         Program {
             steps: ready.into(),
             pointers: pointers.into(),
@@ -110,10 +97,7 @@ impl Program {
 
     /// Addresses of the arguments of a step.
     pub(crate) fn pointers(&self, index: usize) -> &[*mut u8] {
-        let end = self
-            .steps
-            .get(index + 1)
-            .map_or(self.pointers.len(), |next| next.args);
+        let end = self.steps.get(index + 1).map_or(self.pointers.len(), |next| next.args);
         &self.pointers[self.steps[index].args..end]
     }
 
@@ -131,16 +115,8 @@ impl Program {
         probes: &[Mutex<P>],
     ) {
         debug_assert!(turn.threads() == self.threads && scratch.len() == self.threads);
-        let probe = |thread: usize| {
-            probes[thread]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if self.threads == 1
-            || self.steps[range.clone()]
-                .iter()
-                .all(|step| step.chunks == 1)
-        {
+        let probe = |thread: usize| probes[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        if self.threads == 1 || self.steps[range.clone()].iter().all(|step| step.chunks == 1) {
             // Nothing to share out: no counters, and the workers may sleep.
             let (probe, scratch) = (&mut *probe(0), &scratch[0]);
             for index in range {
@@ -156,15 +132,7 @@ impl Program {
         let (this, patience) = (&*self, turn.patience());
         turn.region(&|thread| {
             // SAFETY: the caller's promise; this is the only region of this program.
-            unsafe {
-                this.walk(
-                    range.end,
-                    thread,
-                    patience,
-                    &scratch[thread],
-                    &mut *probe(thread),
-                )
-            };
+            unsafe { this.walk(range.end, thread, patience, &scratch[thread], &mut *probe(thread)) };
         });
         for step in &mut self.steps[range] {
             step.round += 1;
@@ -175,14 +143,7 @@ impl Program {
     ///
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn walk<P: Probe>(
-        &self,
-        end: usize,
-        thread: usize,
-        patience: Patience,
-        scratch: &Region,
-        probe: &mut P,
-    ) {
+    unsafe fn walk<P: Probe>(&self, end: usize, thread: usize, patience: Patience, scratch: &Region, probe: &mut P) {
         // A thread that comes late starts where the others are.
         let first = self.completed.get() as usize;
         for index in first..end {
@@ -208,8 +169,7 @@ impl Program {
             if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
                 self.completed.set(index as u32 + 1);
             }
-            self.completed
-                .wait_until(patience, |completed| completed > index as u32);
+            self.completed.wait_until(patience, |completed| completed > index as u32);
         }
     }
 

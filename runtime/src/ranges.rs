@@ -24,9 +24,7 @@ impl Ranges {
         // All ranges that overlap or touch the new one merge with it.
         let from = self.0.partition_point(|r| r.end < range.start);
         let to = self.0.partition_point(|r| r.start <= range.end);
-        let merged = self.0[from..to]
-            .iter()
-            .fold(range, |a, b| a.start.min(b.start)..a.end.max(b.end));
+        let merged = self.0[from..to].iter().fold(range, |a, b| a.start.min(b.start)..a.end.max(b.end));
         self.0.splice(from..to, [merged]);
     }
 
@@ -69,10 +67,7 @@ mod tests {
             let start = next(60);
             let range = start..start + next(6).min(64 - start);
             let add = next(2) == 0;
-            assert_eq!(
-                ranges.overlaps(&range),
-                flags[range.clone()].contains(&true)
-            );
+            assert_eq!(ranges.overlaps(&range), flags[range.clone()].contains(&true));
             flags[range.clone()].fill(add);
             if add {
                 ranges.insert(range)

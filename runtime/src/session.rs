@@ -83,18 +83,9 @@ impl Session {
     /// # Errors
     ///
     /// As for [`new`](Self::new), without the environment's.
-    pub fn with_debug(
-        plan: Arc<Plan>,
-        state: Arc<State>,
-        team: Arc<Team>,
-        debug: DebugOptions,
-    ) -> Result<Session> {
+    pub fn with_debug(plan: Arc<Plan>, state: Arc<State>, team: Arc<Team>, debug: DebugOptions) -> Result<Session> {
         plan.validate()?;
-        let slots = plan
-            .states
-            .iter()
-            .map(|slot| state.address(&slot.name, slot.bytes))
-            .collect::<Result<Vec<_>>>()?;
+        let slots = plan.states.iter().map(|slot| state.address(&slot.name, slot.bytes)).collect::<Result<Vec<_>>>()?;
         let arena = Region::new(plan.work_bytes, debug.bounds, "the work arena")?;
         let scratch = (0..team.threads())
             .map(|_| Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch"))
@@ -107,8 +98,8 @@ impl Session {
             // SAFETY: `validate` has checked that the offset lies inside the arena.
             BufferRef::Work(offset) => unsafe { arena.base().add(offset) },
         };
-        let programs = [Phase::Prepare, Phase::Main]
-            .map(|phase| Program::new(plan.phase(phase), team.threads(), resolve));
+        let programs =
+            [Phase::Prepare, Phase::Main].map(|phase| Program::new(plan.phase(phase), team.threads(), resolve));
         let quiet = (0..team.threads()).map(|_| Mutex::new(Quiet)).collect();
         let mut session = Session {
             plan,
@@ -147,14 +138,8 @@ impl Session {
             all.insert(0..self.plan.scratch_bytes);
             // SAFETY: arena and scratch are new and ours, and steps may use only what is owned.
             self.canaries = unsafe {
-                let scratch = self
-                    .scratch
-                    .iter()
-                    .map(|scratch| Canaries::new(scratch, &all));
-                [Canaries::new(&self.arena, &owned)]
-                    .into_iter()
-                    .chain(scratch)
-                    .collect()
+                let scratch = self.scratch.iter().map(|scratch| Canaries::new(scratch, &all));
+                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).collect()
             };
         }
         for constant in &self.plan.constants {
@@ -219,11 +204,7 @@ impl Session {
         let work_bytes = self.plan.work_bytes;
         match offset.checked_add(bytes) {
             Some(end) if end <= work_bytes => Ok(offset..end),
-            _ => Err(Error::WorkRange {
-                offset,
-                bytes,
-                work_bytes,
-            }),
+            _ => Err(Error::WorkRange { offset, bytes, work_bytes }),
         }
     }
 
@@ -233,9 +214,7 @@ impl Session {
     ///
     /// None but those of a debug mode: [`Error::OutOfBounds`].
     pub fn run(&mut self) -> Result<()> {
-        self.execute(false, |session, turn, access| {
-            session.run_phase(Phase::Main, turn, access, false)
-        })
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
     }
 
     /// Runs the plan step by step and stops at the first step that makes a NaN or an infinity. State
@@ -248,9 +227,7 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<()> {
         // The prepare steps run again, so that they are checked too.
         self.prepared = None;
-        self.execute(true, |session, turn, access| {
-            session.run_phase(Phase::Main, turn, access, true)
-        })
+        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, turn, access, true))
     }
 
     /// Runs the plan once and measures every step; checks of debug modes are left out. The prepare
@@ -263,9 +240,7 @@ impl Session {
         let profile = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
             let (origin, steps) = (Instant::now(), program.len());
-            let recorders: Vec<_> = (0..turn.threads())
-                .map(|_| Mutex::new(Recorder::new(origin, steps)))
-                .collect();
+            let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
             unsafe { program.run(turn, 0..steps, &session.scratch, &recorders) };
@@ -288,11 +263,7 @@ impl Session {
         finite: bool,
         body: impl FnOnce(&mut Session, &mut Turn<'_>, &Access<'_>) -> Result<R>,
     ) -> Result<R> {
-        let (plan, state, team) = (
-            Arc::clone(&self.plan),
-            Arc::clone(&self.state),
-            Arc::clone(&self.team),
-        );
+        let (plan, state, team) = (Arc::clone(&self.plan), Arc::clone(&self.state), Arc::clone(&self.team));
         // Always in this order, and nobody takes the team while holding a state: no deadlock.
         let mut turn = team.turn();
         let access = state.access(plan.writes_states);
@@ -311,25 +282,15 @@ impl Session {
     }
 
     /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
-    fn run_phase(
-        &mut self,
-        phase: Phase,
-        turn: &mut Turn<'_>,
-        access: &Access<'_>,
-        finite: bool,
-    ) -> Result<()> {
+    fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
         let stepwise = finite || self.debug.any();
         let steps = self.programs[phase as usize].len();
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe {
-                self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet)
-            };
+            unsafe { self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet) };
             return Ok(());
         }
-        let poison: Vec<_> = (0..turn.threads())
-            .map(|_| Mutex::new(PoisonScratch))
-            .collect();
+        let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
         for index in 0..steps {
             let (program, step) = (&mut self.programs[phase as usize], index..index + 1);
             // SAFETY: as above.
@@ -348,10 +309,7 @@ impl Session {
     /// After a step of a checked run: damage first, then values, then poison on what is dead.
     fn look(&self, phase: Phase, index: usize, access: &Access<'_>, finite: bool) -> Result<()> {
         let step = &self.plan.phase(phase)[index];
-        let arena_and_scratch = [&self.arena]
-            .into_iter()
-            .chain(&self.scratch)
-            .zip(&self.canaries);
+        let arena_and_scratch = [&self.arena].into_iter().chain(&self.scratch).zip(&self.canaries);
         for (i, (region, canaries)) in arena_and_scratch.enumerate() {
             // SAFETY: the region is the one the canaries were made for, and no kernel is running.
             if let Some(offset) = unsafe { canaries.check(region) } {
@@ -367,14 +325,7 @@ impl Session {
         }
         if finite {
             // SAFETY: the addresses are those of the step's arguments, and no kernel is running.
-            unsafe {
-                check::finite(
-                    phase,
-                    index,
-                    step,
-                    self.programs[phase as usize].pointers(index),
-                )?
-            };
+            unsafe { check::finite(phase, index, step, self.programs[phase as usize].pointers(index))? };
         }
         if self.debug.poison {
             for &(offset, bytes) in &step.dead_after {
@@ -388,12 +339,5 @@ impl Session {
 
 fn damage(phase: Phase, index: usize, step: &Step, memory: String, offset: i64) -> Error {
     let (name, kind) = (step.name.clone(), step.kind.clone());
-    Error::OutOfBounds {
-        phase,
-        step: index,
-        name,
-        kind,
-        memory,
-        offset,
-    }
+    Error::OutOfBounds { phase, step: index, name, kind, memory, offset }
 }

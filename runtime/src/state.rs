@@ -55,11 +55,7 @@ impl State {
     ///
     /// As for [`new`](Self::new).
     pub fn for_plan(plan: &Plan) -> Result<State> {
-        let slots: Vec<_> = plan
-            .states
-            .iter()
-            .map(|slot| (&slot.name, slot.bytes))
-            .collect();
+        let slots: Vec<_> = plan.states.iter().map(|slot| (&slot.name, slot.bytes)).collect();
         State::new(&slots)
     }
 
@@ -82,36 +78,21 @@ impl State {
             let offset = end.checked_next_multiple_of(ALIGNMENT).unwrap_or(end);
             owned.insert(offset..offset.saturating_add(bytes));
             end = offset.saturating_add(bytes);
-            placed.push(Slot {
-                name,
-                offset,
-                bytes,
-            });
+            placed.push(Slot { name, offset, bytes });
             if placed.len() < slots.len() {
                 end = end.saturating_add(gap);
             }
         }
         let memory = Region::new(end, debug.bounds, "the state")?;
         // SAFETY: the memory is new, and only slots are ever handed out.
-        let canaries = debug
-            .bounds
-            .then(|| unsafe { Canaries::new(&memory, &owned) });
+        let canaries = debug.bounds.then(|| unsafe { Canaries::new(&memory, &owned) });
         let (version, lock) = (AtomicU64::new(0), RwLock::new(()));
-        Ok(State {
-            slots: placed,
-            index,
-            memory,
-            canaries,
-            version,
-            lock,
-        })
+        Ok(State { slots: placed, index, memory, canaries, version, lock })
     }
 
     /// Name and size in bytes of every slot, in the order given to [`new`](Self::new).
     pub fn slots(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.slots
-            .iter()
-            .map(|slot| (slot.name.as_str(), slot.bytes))
+        self.slots.iter().map(|slot| (slot.name.as_str(), slot.bytes))
     }
 
     /// Size of a slot in bytes.
@@ -177,18 +158,11 @@ impl State {
     pub(crate) fn access(&self, write: bool) -> Access<'_> {
         // A poisoned lock means that some thread panicked; the memory is still plain bytes.
         let guard = if write {
-            Guard::Exclusive {
-                _guard: self.lock.write().unwrap_or_else(PoisonError::into_inner),
-            }
+            Guard::Exclusive { _guard: self.lock.write().unwrap_or_else(PoisonError::into_inner) }
         } else {
-            Guard::Shared {
-                _guard: self.lock.read().unwrap_or_else(PoisonError::into_inner),
-            }
+            Guard::Shared { _guard: self.lock.read().unwrap_or_else(PoisonError::into_inner) }
         };
-        Access {
-            state: self,
-            _guard: guard,
-        }
+        Access { state: self, _guard: guard }
     }
 
     /// Address of a slot that must have `bytes` bytes. Its contents are used under `access` only.
@@ -213,11 +187,7 @@ impl State {
         if slot.bytes == given {
             return Ok(slot);
         }
-        Err(Error::StateSize {
-            name: name.to_string(),
-            expected: slot.bytes,
-            given,
-        })
+        Err(Error::StateSize { name: name.to_string(), expected: slot.bytes, given })
     }
 }
 
@@ -247,10 +217,7 @@ impl Access<'_> {
         // SAFETY: the memory is the one the canaries were made for. With the lock exclusive nobody
         // else is there; with it shared, other holders are runs that write no state, and a canary is
         // put back only after a kernel has broken its promise.
-        self.state
-            .canaries
-            .as_ref()
-            .and_then(|c| unsafe { c.check(&self.state.memory) })
+        self.state.canaries.as_ref().and_then(|c| unsafe { c.check(&self.state.memory) })
     }
 }
 
@@ -261,10 +228,7 @@ mod tests {
     #[test]
     fn slots_are_checked_and_counted() {
         for bounds in [false, true] {
-            let debug = DebugOptions {
-                bounds,
-                ..DebugOptions::default()
-            };
+            let debug = DebugOptions { bounds, ..DebugOptions::default() };
             let state = State::with_debug(&[("a", 5), ("b", 0), ("c", 64)], debug).expect("state");
             state.write("a", &[1, 2, 3, 4, 5]).expect("fits");
             state.write("c", &[9; 64]).expect("fits");
@@ -272,23 +236,14 @@ mod tests {
             assert_eq!(state.read("c").expect("there"), [9; 64]);
             assert_eq!((state.version(), state.bytes("b").ok()), (2, Some(0)));
             assert!(state.access(true).damaged().is_none());
-            let wrong = state
-                .write("a", &[0; 4])
-                .expect_err("too short")
-                .to_string();
+            let wrong = state.write("a", &[0; 4]).expect_err("too short").to_string();
             assert!(wrong.contains("`a` holds 5 bytes, not 4"), "{wrong}");
             let wrong = state.read("d").expect_err("no such slot").to_string();
-            assert!(
-                wrong.contains("`d`") && wrong.contains("a, b, c"),
-                "{wrong}"
-            );
+            assert!(wrong.contains("`d`") && wrong.contains("a, b, c"), "{wrong}");
             assert_eq!(state.version(), 2);
         }
         let twice = State::new(&[("a", 4), ("a", 4)]);
         assert!(matches!(twice, Err(Error::DuplicateState { name }) if name == "a"));
-        assert!(matches!(
-            State::new(&[("a", usize::MAX)]),
-            Err(Error::Memory { .. })
-        ));
+        assert!(matches!(State::new(&[("a", usize::MAX)]), Err(Error::Memory { .. })));
     }
 }

@@ -52,9 +52,7 @@ pub struct Team {
 
 impl std::fmt::Debug for Team {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Team")
-            .field("threads", &self.threads())
-            .finish()
+        f.debug_struct("Team").field("threads", &self.threads()).finish()
     }
 }
 
@@ -75,22 +73,16 @@ impl Team {
             job: UnsafeCell::new(None),
             patience: Patience::new(threads, Team::default_threads()),
         });
-        let mut team = Team {
-            shared,
-            workers: Vec::new(),
-            turn: Mutex::new(()),
-        };
+        let mut team = Team { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for worker in 1..threads {
             let shared = Arc::clone(&team.shared);
             let thread = std::thread::Builder::new().name(format!("outrigger-{worker}"));
             // On failure `team` is dropped, which ends the threads that did start.
-            let handle = thread
-                .spawn(move || work(&shared, worker))
-                .map_err(|error| Error::Thread {
-                    worker,
-                    threads,
-                    reason: error.to_string(),
-                })?;
+            let handle = thread.spawn(move || work(&shared, worker)).map_err(|error| Error::Thread {
+                worker,
+                threads,
+                reason: error.to_string(),
+            })?;
             team.workers.push(handle);
         }
         Ok(team)
@@ -109,10 +101,7 @@ impl Team {
     /// Waits for the other runs on this team to end, and keeps new ones out.
     pub(crate) fn turn(&self) -> Turn<'_> {
         // A poisoned lock only says that some caller panicked; its region was closed all the same.
-        Turn {
-            team: self,
-            _guard: self.turn.lock().unwrap_or_else(PoisonError::into_inner),
-        }
+        Turn { team: self, _guard: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
@@ -147,8 +136,7 @@ impl Turn<'_> {
         let shared = &*self.team.shared;
         // SAFETY: only the lifetime changes. `Close` keeps this frame alive until no worker is inside
         // the gate, and outside of it the pointer is not used.
-        let erased: *const Job =
-            unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &Job>(job) };
+        let erased: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &Job>(job) };
         // SAFETY: we have the team's turn, and its gate is closed and empty, so nobody reads it.
         unsafe { *shared.job.get() = Some(erased) };
         shared.gate.set(OPEN);
@@ -189,18 +177,12 @@ fn work(shared: &Shared, worker: usize) {
     let _flush = FlushDenormals::new();
     let mut seen = 0;
     loop {
-        shared
-            .start
-            .wait_until(shared.patience, |start| start != seen);
+        shared.start.wait_until(shared.patience, |start| start != seen);
         seen = shared.start.get();
         if seen == STOP {
             return;
         }
-        if shared
-            .gate
-            .update(|gate| (gate & OPEN != 0).then(|| gate + 1))
-            .is_ok()
-        {
+        if shared.gate.update(|gate| (gate & OPEN != 0).then(|| gate + 1)).is_ok() {
             let _leave = Leave(&shared.gate);
             // SAFETY: we are inside the gate: the job was written before it opened, and neither the
             // cell nor the closure changes before we leave.
@@ -257,8 +239,7 @@ mod tests {
     fn a_panic_in_the_callers_part_leaves_the_team_usable() {
         let team = Team::new(3).expect("threads");
         let panics = std::panic::AssertUnwindSafe(|| {
-            team.turn()
-                .region(&|worker| assert_ne!(worker, 0, "on purpose"));
+            team.turn().region(&|worker| assert_ne!(worker, 0, "on purpose"));
         });
         assert!(std::panic::catch_unwind(panics).is_err());
         let ran = AtomicUsize::new(0);

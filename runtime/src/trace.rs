@@ -10,11 +10,7 @@ use crate::profile::Profile;
 pub(crate) fn write(profile: &Profile) -> String {
     let mut events = vec![name_event("process_name", 0, &profile.plan)];
     for thread in 0..profile.threads {
-        events.push(name_event(
-            "thread_name",
-            thread,
-            &format!("thread {thread}"),
-        ));
+        events.push(name_event("thread_name", thread, &format!("thread {thread}")));
     }
     for step in &profile.steps {
         for span in &step.spans {
@@ -34,17 +30,11 @@ pub(crate) fn write(profile: &Profile) -> String {
             ));
         }
     }
-    format!(
-        "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{}\n]}}\n",
-        events.join(",\n")
-    )
+    format!("{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{}\n]}}\n", events.join(",\n"))
 }
 
 fn name_event(what: &str, thread: usize, name: &str) -> String {
-    format!(
-        "{{\"name\":\"{what}\",\"ph\":\"M\",\"pid\":1,\"tid\":{thread},\"args\":{{\"name\":{}}}}}",
-        quote(name)
-    )
+    format!("{{\"name\":\"{what}\",\"ph\":\"M\",\"pid\":1,\"tid\":{thread},\"args\":{{\"name\":{}}}}}", quote(name))
 }
 
 /// Exact: a float would lose digits in long runs.

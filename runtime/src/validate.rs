@@ -70,11 +70,7 @@ impl Plan {
             check_aliases(step, &at, &mut problems);
             self.check_writes(phase, step, &at, &constants, &prepared, &mut problems);
             if phase == Phase::Prepare {
-                for arg in step
-                    .args
-                    .iter()
-                    .filter(|a| a.write && a.memory() == Memory::Work)
-                {
+                for arg in step.args.iter().filter(|a| a.write && a.memory() == Memory::Work) {
                     prepared.insert(arg.range());
                 }
                 for &(offset, bytes) in &step.dead_after {
@@ -85,10 +81,7 @@ impl Plan {
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Error::InvalidPlan {
-            plan: self.name.clone(),
-            problems,
-        })
+        Err(Error::InvalidPlan { plan: self.name.clone(), problems })
     }
 
     fn check_constants(&self, problems: &mut Vec<String>) -> Ranges {
@@ -117,22 +110,15 @@ impl Plan {
                         let what = format!("state slot `{}`", s.name);
                         check_range(&arg.range(), s.bytes, &what, &at, problems);
                     }
-                    None => problems.push(format!(
-                        "{at}: state {slot} does not exist, the plan has {}",
-                        self.states.len()
-                    )),
+                    None => {
+                        problems.push(format!("{at}: state {slot} does not exist, the plan has {}", self.states.len()))
+                    }
                 },
             }
         }
         for &(offset, bytes) in &step.dead_after {
             let range = offset..offset.saturating_add(bytes);
-            check_range(
-                &range,
-                self.work_bytes,
-                "work arena",
-                &format!("{at}, dead range"),
-                problems,
-            );
+            check_range(&range, self.work_bytes, "work arena", &format!("{at}, dead range"), problems);
         }
     }
 
@@ -152,25 +138,19 @@ impl Plan {
                 (_, true, true) if constants.overlaps(&range) => {
                     problems.push(format!("{at} writes to a constant"));
                 }
-                (Phase::Main, true, true) if prepared.overlaps(&range) => problems.push(format!(
-                    "{at} writes to memory that `prepare` filled and the next run needs"
-                )),
+                (Phase::Main, true, true) if prepared.overlaps(&range) => {
+                    problems.push(format!("{at} writes to memory that `prepare` filled and the next run needs"))
+                }
                 (Phase::Main, false, true) if !self.writes_states => {
-                    problems.push(format!(
-                        "{at} writes to a state, but `writes_states` is false"
-                    ));
+                    problems.push(format!("{at} writes to a state, but `writes_states` is false"));
                 }
                 (Phase::Prepare, false, true) => {
                     problems.push(format!("{at} writes to a state, which `prepare` must not"));
                 }
                 (Phase::Prepare, true, false)
-                    if arg.bytes > 0
-                        && !constants.overlaps(&range)
-                        && !prepared.overlaps(&range) =>
+                    if arg.bytes > 0 && !constants.overlaps(&range) && !prepared.overlaps(&range) =>
                 {
-                    problems.push(format!(
-                        "{at} reads work memory that is neither constant nor written by `prepare`"
-                    ));
+                    problems.push(format!("{at} reads work memory that is neither constant nor written by `prepare`"));
                 }
                 _ => {}
             }
@@ -187,24 +167,12 @@ impl Plan {
     }
 }
 
-fn check_range(
-    range: &Range<usize>,
-    size: usize,
-    what: &str,
-    at: &str,
-    problems: &mut Vec<String>,
-) {
+fn check_range(range: &Range<usize>, size: usize, what: &str, at: &str, problems: &mut Vec<String>) {
     if range.end > size {
-        problems.push(format!(
-            "{at}: bytes {}..{} leave the {what} of {size} bytes",
-            range.start, range.end
-        ));
+        problems.push(format!("{at}: bytes {}..{} leave the {what} of {size} bytes", range.start, range.end));
     }
     if !range.start.is_multiple_of(ALIGNMENT) {
-        problems.push(format!(
-            "{at}: offset {} is not a multiple of {ALIGNMENT}",
-            range.start
-        ));
+        problems.push(format!("{at}: offset {} is not a multiple of {ALIGNMENT}", range.start));
     }
 }
 

@@ -49,10 +49,7 @@ fn flushed_inside_and_restored_outside() {
         session.write_work(0, &[1; 64]).expect("in the arena");
         let profile = session.run_profiled().expect("a run");
         if threads == 2 {
-            assert!(
-                profile.steps.iter().any(|step| step.spans.len() == 2),
-                "nobody helped"
-            );
+            assert!(profile.steps.iter().any(|step| step.spans.len() == 2), "nobody helped");
         }
         let mut values = [1; 64];
         session.read_work(0, &mut values).expect("in the arena");
@@ -69,12 +66,7 @@ fn restored_after_an_error_too() {
         unsafe { *(*args).cast::<f32>() = f32::INFINITY };
     }
     let before = control();
-    let steps = vec![step(
-        "bad",
-        bad,
-        1,
-        vec![float(write(BufferRef::Work(0), 4))],
-    )];
+    let steps = vec![step("bad", bad, 1, vec![float(write(BufferRef::Work(0), 4))])];
     let mut session = session(plan(64, steps), 2, DebugOptions::default());
     assert!(session.run_checked().is_err());
     assert_eq!(control(), before);

@@ -8,19 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::*;
 use outrigger_runtime::*;
 
-const OFF: DebugOptions = DebugOptions {
-    poison: false,
-    bounds: false,
-};
-const ALL: DebugOptions = DebugOptions {
-    poison: true,
-    bounds: true,
-};
+const OFF: DebugOptions = DebugOptions { poison: false, bounds: false };
+const ALL: DebugOptions = DebugOptions { poison: true, bounds: true };
 
 fn check_mix(session: &mut Session, steps: usize, output: usize, round: u32) {
-    let input: Vec<u32> = (0..N as u32)
-        .map(|i| i.wrapping_mul(0x9e37_79b9) ^ round)
-        .collect();
+    let input: Vec<u32> = (0..N as u32).map(|i| i.wrapping_mul(0x9e37_79b9) ^ round).collect();
     session.write_work(0, &bytes(&input)).expect("in the arena");
     session.run().expect("a run");
     let mut out = vec![0; MIX_BYTES];
@@ -52,9 +44,7 @@ fn interrupted_threads_change_nothing() {
         unsafe { mix(args, chunk, scratch) };
     }
     let (mut plan, output) = mix_plan(20);
-    plan.steps
-        .iter_mut()
-        .for_each(|step| step.kernel = hesitant);
+    plan.steps.iter_mut().for_each(|step| step.kernel = hesitant);
     for threads in [2, 3, 4, 7, 9] {
         let mut session = session(plan.clone(), threads, OFF);
         for round in 0..60 {
@@ -98,9 +88,7 @@ fn every_chunk_runs_once_and_slow_ones_are_waited_for() {
     }
     for (threads, chunks) in [(2, 3), (4, 2), (7, 5), (3, 100)] {
         let work = write(BufferRef::Work(0), chunks as usize * 4);
-        let steps = (0..5)
-            .map(|_| step("slow", dawdle, chunks, vec![work.clone()]))
-            .collect();
+        let steps = (0..5).map(|_| step("slow", dawdle, chunks, vec![work.clone()])).collect();
         let mut session = session(plan(chunks as usize * 4, steps), threads, OFF);
         for round in 1..=5 {
             session.run().expect("a run");
@@ -115,16 +103,8 @@ fn every_chunk_runs_once_and_slow_ones_are_waited_for() {
 fn sessions_share_a_team_and_a_state_from_two_threads() {
     let mut counting = plan(0, vec![]);
     counting.states = vec![slot("count", 4)];
-    counting.steps = (0..10)
-        .map(|i| {
-            step(
-                &format!("count{i}"),
-                count,
-                1,
-                vec![write(BufferRef::State(0), 4)],
-            )
-        })
-        .collect();
+    counting.steps =
+        (0..10).map(|i| step(&format!("count{i}"), count, 1, vec![write(BufferRef::State(0), 4)])).collect();
     counting.writes_states = true;
     let (mut mixing, output) = mix_plan(20);
     mixing.states = vec![slot("other", 8)];
@@ -163,28 +143,16 @@ fn prepare_runs_only_after_a_change_from_outside() {
     let mut plan = plan(
         128,
         vec![
-            step(
-                "use",
-                copy_one,
-                1,
-                vec![read(packed, 4), write(BufferRef::Work(64), 4)],
-            ),
+            step("use", copy_one, 1, vec![read(packed, 4), write(BufferRef::Work(64), 4)]),
             step("count", count, 1, vec![write(BufferRef::State(1), 4)]),
         ],
     );
-    plan.prepare = vec![step(
-        "pack",
-        prepare,
-        1,
-        vec![read(BufferRef::State(0), 4), write(packed, 4)],
-    )];
+    plan.prepare = vec![step("pack", prepare, 1, vec![read(BufferRef::State(0), 4), write(packed, 4)])];
     plan.states = vec![slot("weight", 4), slot("count", 4)];
     plan.writes_states = true;
     let state = Arc::new(State::for_plan(&plan).expect("memory"));
     let (plan, team) = (Arc::new(plan), team(2));
-    let make = || {
-        Session::with_debug(plan.clone(), state.clone(), team.clone(), OFF).expect("a valid plan")
-    };
+    let make = || Session::with_debug(plan.clone(), state.clone(), team.clone(), OFF).expect("a valid plan");
     let (mut one, mut two) = (make(), make());
     let prepared = || PREPARED.load(Ordering::Relaxed);
     let out = |session: &Session| {
@@ -212,19 +180,8 @@ fn prepare_runs_only_after_a_change_from_outside() {
 
 #[test]
 fn arguments_reach_into_slots_and_borders_are_checked() {
-    let into = BufferRef::StateAt {
-        slot: 0,
-        offset: 128,
-    };
-    let mut plan = plan(
-        64,
-        vec![step(
-            "get",
-            copy_one,
-            1,
-            vec![read(into, 4), write(BufferRef::Work(0), 4)],
-        )],
-    );
+    let into = BufferRef::StateAt { slot: 0, offset: 128 };
+    let mut plan = plan(64, vec![step("get", copy_one, 1, vec![read(into, 4), write(BufferRef::Work(0), 4)])]);
     plan.states = vec![slot("table", 132)];
     let mut session = session(plan.clone(), 1, OFF);
     let table: Vec<u8> = (0..132).collect();
@@ -235,10 +192,7 @@ fn arguments_reach_into_slots_and_borders_are_checked() {
     assert_eq!(out, [128, 129, 130, 131]);
 
     for (offset, bytes) in [(61, 4), (65, 0), (usize::MAX, 2)] {
-        let message = session
-            .write_work(offset, &vec![0; bytes])
-            .expect_err("outside")
-            .to_string();
+        let message = session.write_work(offset, &vec![0; bytes]).expect_err("outside").to_string();
         assert!(message.contains("64 bytes"), "{message}");
         assert!(session.read_work(offset, &mut vec![0; bytes]).is_err());
     }
@@ -246,11 +200,7 @@ fn arguments_reach_into_slots_and_borders_are_checked() {
     let wrong = Arc::new(State::new(&[("table", 128)]).expect("memory"));
     assert!(matches!(
         Session::with_debug(plan.clone(), wrong, team(1), OFF),
-        Err(Error::StateSize {
-            expected: 128,
-            given: 132,
-            ..
-        })
+        Err(Error::StateSize { expected: 128, given: 132, .. })
     ));
     assert!(matches!(
         Session::with_debug(plan, no_state(), team(1), OFF),

@@ -31,34 +31,20 @@ fn times_add_up() {
         assert_eq!((profile.threads, profile.steps.len()), (threads, 3));
         let mut end = 0;
         for step in &profile.steps {
-            assert_eq!(
-                step.spans.iter().map(|span| span.chunks).sum::<u32>(),
-                step.chunks
-            );
+            assert_eq!(step.spans.iter().map(|span| span.chunks).sum::<u32>(), step.chunks);
             assert_eq!(step.busy_ns.len(), threads);
             let busy: u64 = step.spans.iter().map(|span| span.busy_ns).sum();
             assert_eq!(step.busy_ns.iter().sum::<u64>(), busy);
             for span in &step.spans {
-                assert!(
-                    end <= span.start_ns,
-                    "a step starts before the one before it ends"
-                );
+                assert!(end <= span.start_ns, "a step starts before the one before it ends");
                 assert!(span.busy_ns <= span.end_ns - span.start_ns);
             }
-            end = step
-                .spans
-                .iter()
-                .map(|span| span.end_ns)
-                .max()
-                .expect("some thread ran it");
+            end = step.spans.iter().map(|span| span.end_ns).max().expect("some thread ran it");
         }
         assert!(end <= profile.total_ns);
         assert!(profile.steps.iter().map(|step| step.total_ns).sum::<u64>() <= profile.total_ns);
         assert!(profile.steps[1].busy_ns.iter().sum::<u64>() >= 4_000_000);
-        assert_eq!(
-            session.last_profile().map(|last| last.total_ns),
-            Some(profile.total_ns)
-        );
+        assert_eq!(session.last_profile().map(|last| last.total_ns), Some(profile.total_ns));
     }
 }
 
@@ -68,16 +54,10 @@ fn the_table_is_sorted_and_has_a_total() {
     let table = profile.table();
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines[0], "test plan on 2 thread(s)");
-    assert!(
-        lines[1].contains("time ms share %   GFLOP/s     GB/s"),
-        "{table}"
-    );
+    assert!(lines[1].contains("time ms share %   GFLOP/s     GB/s"), "{table}");
     assert!(lines[2].ends_with(r#"the "slow" one\ "#), "{table}");
     let total = lines.last().expect("lines");
-    assert!(
-        total.ends_with("total") && total.contains(" 100.0 "),
-        "{table}"
-    );
+    assert!(total.ends_with("total") && total.contains(" 100.0 "), "{table}");
 }
 
 /// Accepts exactly the JSON grammar; enough to know that a reader will.
@@ -91,9 +71,7 @@ fn skip_json(text: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<()> 
             match text.next()? {
                 '"' => break,
                 '\\' => match text.next()? {
-                    'u' => {
-                        (0..4).try_for_each(|_| text.next_if(char::is_ascii_hexdigit).map(drop))?
-                    }
+                    'u' => (0..4).try_for_each(|_| text.next_if(char::is_ascii_hexdigit).map(drop))?,
                     c => "\"\\/bfnrt".contains(c).then_some(())?,
                 },
                 c => (c >= ' ').then_some(())?,
@@ -126,14 +104,8 @@ fn the_trace_is_json_with_an_event_for_each_span() {
     let (_, profile) = profiled(2);
     let trace = profile.chrome_trace();
     let mut text = trace.chars().peekable();
-    assert!(
-        skip_json(&mut text).is_some() && text.next().is_none(),
-        "{trace}"
-    );
+    assert!(skip_json(&mut text).is_some() && text.next().is_none(), "{trace}");
     let spans: usize = profile.steps.iter().map(|step| step.spans.len()).sum();
     assert_eq!(trace.matches("\"ph\":\"X\"").count(), spans);
-    assert!(
-        trace.contains(r#""name":"the \"slow\" one\\\n","cat":"test""#),
-        "{trace}"
-    );
+    assert!(trace.contains(r#""name":"the \"slow\" one\\\n","cat":"test""#), "{trace}");
 }

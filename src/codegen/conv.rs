@@ -353,8 +353,7 @@ impl Forward {
                 let panels = padded(g.co) / tiles.whole.columns();
                 tiles.emit(e, calls, panels, at[0], weight, c);
                 if direct.is_none() {
-                    let extent =
-                        Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
+                    let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
                     let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
                     self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
                 }

@@ -152,11 +152,7 @@ impl Backward {
             rows,
             vectors,
             loops: vec![
-                Loop {
-                    count: taps_y.count,
-                    a: -taps_y.back * row,
-                    b: b * (taps_y.step * g.kernel[1] * g.co) as i64,
-                },
+                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * g.co) as i64 },
                 Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * g.co) as i64 },
                 Loop { count: g.co, a: F, b },
             ],
@@ -333,8 +329,8 @@ impl Backward {
         let pixel_x = g.ci as i64 * F;
         let row_x = g.block()[1] as i64 * pixel_x;
         let pixel_y = padded(g.co) as i64 * F;
-        let inner = self.margin(0)[0] as i64 * self.gradient_block()[1] as i64 * pixel_y
-            + self.margin(1)[0] as i64 * pixel_y;
+        let inner =
+            self.margin(0)[0] as i64 * self.gradient_block()[1] as i64 * pixel_y + self.margin(1)[0] as i64 * pixel_y;
         let b = e.offset(dy, inner);
         let tap = g.ci as i64 * pixel_y;
         let rows = [(x, g.conv.dilation[0] as i64 * row_x), (sums, g.kernel[1] as i64 * tap)];

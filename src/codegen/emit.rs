@@ -7,8 +7,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Type,
-    UserExternalName, Value,
+    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
+    Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -198,7 +198,12 @@ impl<'a> Emit<'a> {
     pub(super) fn import(&mut self, (index, call): (u32, CallConv)) -> FuncRef {
         let signature = self.b.import_signature(kernel_signature(call));
         let name = self.b.func.declare_imported_user_function(UserExternalName::new(0, index));
-        self.b.import_function(ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false })
+        self.b.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        })
     }
     pub(super) fn call(&mut self, function: FuncRef, args: &[Value]) {
         self.b.ins().call(function, args);

@@ -167,8 +167,7 @@ pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         }
         Op::GradCoefficients(attributes) => {
             let shape = &operands[0].shape;
-            let kernel =
-                ChannelKernel::Backward { count: attributes.count, partial: shape.0[0], channels: shape.0[1] };
+            let kernel = ChannelKernel::Backward { count: attributes.count, partial: shape.0[0], channels: shape.0[1] };
             Ok(single(step, Kernel::Channels(kernel), 1, 0))
         }
         op => {
@@ -279,7 +278,8 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
                 arguments.push(step_argument(floats, false));
             }
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel = Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
+            let kernel =
+                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
             let kernel = Kernel::Backward(kernel);
             lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
         }

@@ -225,10 +225,8 @@ impl Emit<'_> {
         let r = self.fma(n, high, limited);
         let low = self.constant(x, 2.121_944_4e-4);
         let r = self.fma(n, low, r);
-        let p = self.polynomial(
-            r,
-            &[1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1],
-        );
+        let p = self
+            .polynomial(r, &[1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1]);
         let r2 = self.b.ins().fmul(r, r);
         let p = self.fma(p, r2, r);
         let p = self.plus(p, 1.0);
@@ -349,10 +347,8 @@ impl Emit<'_> {
             ],
         );
         let p = self.b.ins().fmul(p, t);
-        let q = self.polynomial(
-            t2,
-            &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2],
-        );
+        let q =
+            self.polynomial(t2, &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2]);
         self.b.ins().fdiv(p, q)
     }
 

@@ -129,7 +129,8 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
     for (step, lowered) in planned.prepare.iter().chain(&planned.steps).zip(&lowered) {
         let mut runnable = Vec::new();
         for call in &lowered.calls {
-            let index = kernels.get(&format!("{:?}", call.kernel)).ok_or_else(|| failed("a kernel was not compiled"))?;
+            let index =
+                kernels.get(&format!("{:?}", call.kernel)).ok_or_else(|| failed("a kernel was not compiled"))?;
             let kernel = *entries.get(index).ok_or_else(|| failed("a kernel has no address"))?;
             runnable.push(runnable_step(step, call, kernel, shared));
         }

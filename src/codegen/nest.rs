@@ -108,7 +108,12 @@ impl Load {
 
 impl Nest {
     /// A nest that stores one value per output index without reduction.
-    pub(super) fn map(extents: &[usize], loads: Vec<Load>, steps: Vec<NestStep>, outputs: Vec<(usize, usize, DType)>) -> Nest {
+    pub(super) fn map(
+        extents: &[usize],
+        loads: Vec<Load>,
+        steps: Vec<NestStep>,
+        outputs: Vec<(usize, usize, DType)>,
+    ) -> Nest {
         Nest {
             extents: extents.to_vec(),
             reduce: Vec::new(),
@@ -133,8 +138,18 @@ impl Nest {
         output_arg: usize,
     ) -> Nest {
         let outputs = vec![(finish.len() - 1, output_arg, DType::F32)];
-        Nest { extents: extents.to_vec(), reduce: reduce.to_vec(), loads, steps, reductions, finish, outputs, placement: None, chunks: 1 }
-            .with_chunks()
+        Nest {
+            extents: extents.to_vec(),
+            reduce: reduce.to_vec(),
+            loads,
+            steps,
+            reductions,
+            finish,
+            outputs,
+            placement: None,
+            chunks: 1,
+        }
+        .with_chunks()
     }
 
     /// Cuts the outermost loop when there is enough work to share.

@@ -295,8 +295,7 @@ impl Body<'_> {
                 (e.b.ins().fcvt_to_sint_sat(vector(Class::Int, self.lanes), value), Class::Int)
             }
             (Class::Float | Class::Int, DType::U8) => {
-                let int =
-                    if from == Class::Float { e.b.ins().fcvt_to_sint_sat(I32, value) } else { value };
+                let int = if from == Class::Float { e.b.ins().fcvt_to_sint_sat(I32, value) } else { value };
                 let (low, high) = (e.int32(0, 1), e.int32(255, 1));
                 let int = e.binary(crate::ops::Binary::Max, Class::Int, int, low);
                 (e.binary(crate::ops::Binary::Min, Class::Int, int, high), Class::Int)

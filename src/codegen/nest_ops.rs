@@ -8,10 +8,7 @@ use crate::types::{DType, Shape, TensorType};
 pub(super) fn broadcast_strides(operand: &Shape, shape: &Shape) -> Vec<(usize, i64)> {
     let missing = shape.rank() - operand.rank();
     let strides = operand.strides();
-    (0..operand.rank())
-        .filter(|&a| operand.0[a] != 1)
-        .map(|a| (a + missing, strides[a] as i64))
-        .collect()
+    (0..operand.rank()).filter(|&a| operand.0[a] != 1).map(|a| (a + missing, strides[a] as i64)).collect()
 }
 
 fn identity(shape: &Shape) -> Vec<(usize, i64)> {
@@ -24,9 +21,8 @@ fn coordinate(terms: &[(usize, i64)], offset: i64, extent: Option<usize>, stride
 
 /// `step` applied to operands broadcast to the result's shape.
 fn elementwise(operands: &[TensorType], result: &TensorType, step: NestStep) -> Nest {
-    let load = |(arg, ty): (usize, &TensorType)| {
-        Load::strided(arg, ty.dtype, &broadcast_strides(&ty.shape, &result.shape), 0)
-    };
+    let load =
+        |(arg, ty): (usize, &TensorType)| Load::strided(arg, ty.dtype, &broadcast_strides(&ty.shape, &result.shape), 0);
     let loads: Vec<Load> = operands.iter().enumerate().map(load).collect();
     let mut steps: Vec<NestStep> = (0..loads.len()).map(NestStep::Load).collect();
     steps.push(step);

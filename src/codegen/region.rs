@@ -115,7 +115,15 @@ impl Region<'_> {
     }
 
     /// One block of `vectors` × `lanes` channels at byte `channel` + `shift` of each pixel.
-    fn block(&self, e: &mut Emit<'_>, extent: Extent, channel: Option<Value>, shift: i64, vectors: usize, lanes: usize) {
+    fn block(
+        &self,
+        e: &mut Emit<'_>,
+        extent: Extent,
+        channel: Option<Value>,
+        shift: i64,
+        vectors: usize,
+        lanes: usize,
+    ) {
         let start = |e: &mut Emit<'_>, base: Value| match channel {
             Some(channel) => e.b.ins().iadd(base, channel),
             None => e.offset(base, shift),

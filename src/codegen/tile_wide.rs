@@ -6,7 +6,9 @@
 //! broadcast; AVX-512 multiplies by an embedded broadcast from memory. Ends with `vzeroupper`, since dirty
 //! upper halves slow down the SSE instructions of the callers.
 
-use iced_x86::{BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register};
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
+};
 
 use super::isa::Isa;
 use super::tile::{MicroOp, Tile};
@@ -73,7 +75,11 @@ impl Assembler<'_> {
 
     fn function(&mut self) -> Result<(), IcedError> {
         let (load, store, zero) = if self.wide() {
-            (Code::EVEX_Vmovups_zmm_k1z_zmmm512, Code::EVEX_Vmovups_zmmm512_k1z_zmm, Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32)
+            (
+                Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+                Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+                Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+            )
         } else {
             (Code::VEX_Vmovups_ymm_ymmm256, Code::VEX_Vmovups_ymmm256_ymm, Code::VEX_Vxorps_ymm_ymm_ymmm256)
         };
@@ -143,7 +149,8 @@ impl Assembler<'_> {
         for op in self.tile.step(k) {
             match op {
                 MicroOp::LoadB { vector, offset } => {
-                    let load = if self.wide() { Code::EVEX_Vmovups_zmm_k1z_zmmm512 } else { Code::VEX_Vmovups_ymm_ymmm256 };
+                    let load =
+                        if self.wide() { Code::EVEX_Vmovups_zmm_k1z_zmmm512 } else { Code::VEX_Vmovups_ymm_ymmm256 };
                     let register = self.vector(vector);
                     self.push(Instruction::with2(load, register, Self::memory(B, offset))?);
                 }

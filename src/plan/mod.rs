@@ -86,28 +86,63 @@ pub struct Planned {
 }
 /// stub: every value has memory of its own
 pub fn plan(graph: &crate::Graph) -> Result<Planned, crate::Error> {
-    let mut p = Planned { name: graph.name().into(), prepare: vec![], steps: vec![], states: vec![], constants: vec![], inputs: vec![], outputs: vec![], work_bytes: 0, live_bytes: 0, writes_states: false };
+    let mut p = Planned {
+        name: graph.name().into(),
+        prepare: vec![],
+        steps: vec![],
+        states: vec![],
+        constants: vec![],
+        inputs: vec![],
+        outputs: vec![],
+        work_bytes: 0,
+        live_bytes: 0,
+        writes_states: false,
+    };
     let mut places = std::collections::HashMap::new();
     for id in graph.topological() {
         let node = graph.node(id);
         for (port, ty) in node.results.iter().enumerate() {
-            let place = if node.op.is_state() { p.states.push(StateSlot { name: node.name.clone(), ty: ty.clone() }); Place::State(p.states.len() - 1) } else {
-                let o = p.work_bytes; p.work_bytes += ty.bytes().next_multiple_of(64); Place::Work(o) };
+            let place = if node.op.is_state() {
+                p.states.push(StateSlot { name: node.name.clone(), ty: ty.clone() });
+                Place::State(p.states.len() - 1)
+            } else {
+                let o = p.work_bytes;
+                p.work_bytes += ty.bytes().next_multiple_of(64);
+                Place::Work(o)
+            };
             places.insert(id.result(port), Placed { ty: ty.clone(), place });
         }
         let results: Vec<Placed> = (0..node.results.len()).map(|i| places[&id.result(i)].clone()).collect();
         match &node.op {
             Op::Input(_) => p.inputs.push(Port { name: node.name.clone(), placed: results[0].clone(), classes: None }),
-            Op::Constant(t) => if let Place::Work(o) = results[0].place { p.constants.push((o, t.to_bytes())) },
+            Op::Constant(t) => {
+                if let Place::Work(o) = results[0].place {
+                    p.constants.push((o, t.to_bytes()))
+                }
+            }
             Op::Parameter(..) | Op::Buffer(..) => {}
-            op => p.steps.push(PlannedStep { name: node.name.clone(), op: op.clone(), operands: node.operands.iter().map(|v| places[v].clone()).collect(), results, dead_after: vec![] }),
+            op => p.steps.push(PlannedStep {
+                name: node.name.clone(),
+                op: op.clone(),
+                operands: node.operands.iter().map(|v| places[v].clone()).collect(),
+                results,
+                dead_after: vec![],
+            }),
         }
     }
-    for (name, v) in graph.outputs() { p.outputs.push(Port { name: name.clone(), placed: places[v].clone(), classes: None }); }
+    for (name, v) in graph.outputs() {
+        p.outputs.push(Port { name: name.clone(), placed: places[v].clone(), classes: None });
+    }
     for (s, v) in graph.updates() {
         p.writes_states = true;
         let to = places[&s.result(0)].clone();
-        p.steps.push(PlannedStep { name: graph.node(*s).name.clone(), op: Op::Reshape(to.ty.shape.clone()), operands: vec![places[v].clone()], results: vec![to], dead_after: vec![] });
+        p.steps.push(PlannedStep {
+            name: graph.node(*s).name.clone(),
+            op: Op::Reshape(to.ty.shape.clone()),
+            operands: vec![places[v].clone()],
+            results: vec![to],
+            dead_after: vec![],
+        });
     }
     p.live_bytes = p.work_bytes;
     Ok(p)

@@ -25,6 +25,16 @@ pub const LOSS: &str = "loss";
 /// Names of the `f32[]` buffers that hold Adam's `1 - beta1^t` and `1 - beta2^t`.
 pub const BIAS_CORRECTIONS: [&str; 2] = ["adam.bias_correction1", "adam.bias_correction2"];
 
+/// Last parts of the names of buffers that an optimizer keeps for a parameter: `<parameter>.exp_avg`.
+const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "momentum_buffer"];
+
+/// Whether the state `name` belongs to training and not to the model: moments, bias corrections, the
+/// counter of random numbers. A model runs without it, and continues training only with it.
+pub fn is_training_state(name: &str) -> bool {
+    let of_parameter = name.rsplit_once('.').is_some_and(|(_, last)| MOMENTS.contains(&last));
+    of_parameter || BIAS_CORRECTIONS.contains(&name) || name == Random::STEP
+}
+
 /// Stochastic gradient descent (Polyak 1964; Sutskever et al. 2013), as `torch.optim.SGD` without dampening:
 /// `d = g + weight_decay·p`, `buf = momentum·buf + d`, and the parameter moves by `-lr·buf`, with Nesterov by
 /// `-lr·(d + momentum·buf)`.

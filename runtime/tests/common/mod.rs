@@ -16,14 +16,8 @@ pub unsafe extern "C" fn mix(args: *const *mut u8, chunk: u64, scratch: *mut u8)
     // SAFETY: the plan gives these arguments in these sizes.
     unsafe {
         let (input, output) = ((*args).cast::<u32>(), (*args.add(1)).cast::<u32>());
-        let (chunks, salt) = (
-            *(*args.add(2)).cast::<u32>() as usize,
-            *(*args.add(2)).cast::<u32>().add(1),
-        );
-        let (from, to) = (
-            N * chunk as usize / chunks,
-            N * (chunk as usize + 1) / chunks,
-        );
+        let (chunks, salt) = (*(*args.add(2)).cast::<u32>() as usize, *(*args.add(2)).cast::<u32>().add(1));
+        let (from, to) = (N * chunk as usize / chunks, N * (chunk as usize + 1) / chunks);
         for i in from..to {
             *scratch.cast::<u32>() = mixed(i, salt, |j| *input.add(j));
             *output.add(i) = *scratch.cast::<u32>();
@@ -55,21 +49,11 @@ pub unsafe extern "C" fn count(args: *const *mut u8, _: u64, _: *mut u8) {
 pub unsafe extern "C" fn nothing(_: *const *mut u8, _: u64, _: *mut u8) {}
 
 pub fn read(buffer: BufferRef, bytes: usize) -> Argument {
-    Argument {
-        buffer,
-        bytes,
-        write: false,
-        float: false,
-    }
+    Argument { buffer, bytes, write: false, float: false }
 }
 
 pub fn write(buffer: BufferRef, bytes: usize) -> Argument {
-    Argument {
-        buffer,
-        bytes,
-        write: true,
-        float: false,
-    }
+    Argument { buffer, bytes, write: true, float: false }
 }
 
 pub fn float(arg: Argument) -> Argument {
@@ -78,16 +62,7 @@ pub fn float(arg: Argument) -> Argument {
 
 pub fn step(name: &str, kernel: KernelFn, chunks: u32, args: Vec<Argument>) -> Step {
     let (name, kind) = (name.to_string(), "test".to_string());
-    Step {
-        name,
-        kind,
-        kernel,
-        args,
-        chunks,
-        flops: 0,
-        bytes: 0,
-        dead_after: vec![],
-    }
+    Step { name, kind, kernel, args, chunks, flops: 0, bytes: 0, dead_after: vec![] }
 }
 
 pub fn plan(work_bytes: usize, steps: Vec<Step>) -> Plan {
@@ -105,10 +80,7 @@ pub fn plan(work_bytes: usize, steps: Vec<Step>) -> Plan {
 }
 
 pub fn slot(name: &str, bytes: usize) -> StateSlot {
-    StateSlot {
-        name: name.to_string(),
-        bytes,
-    }
+    StateSlot { name: name.to_string(), bytes }
 }
 
 pub fn no_state() -> Arc<State> {
@@ -121,22 +93,13 @@ pub fn team(threads: usize) -> Arc<Team> {
 
 /// A session of its own state and team, without the environment's debug modes.
 pub fn session(plan: Plan, threads: usize, debug: DebugOptions) -> Session {
-    let slots: Vec<_> = plan
-        .states
-        .iter()
-        .map(|s| (s.name.clone(), s.bytes))
-        .collect();
+    let slots: Vec<_> = plan.states.iter().map(|s| (s.name.clone(), s.bytes)).collect();
     let state = Arc::new(State::with_debug(&slots, debug).expect("memory"));
     Session::with_debug(Arc::new(plan), state, team(threads), debug).expect("a valid plan")
 }
 
 pub fn words(bytes: &[u8]) -> Vec<u32> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&word| u32::from_ne_bytes(word))
-        .collect()
+    bytes.as_chunks().0.iter().map(|&word| u32::from_ne_bytes(word)).collect()
 }
 
 pub fn bytes(words: &[u32]) -> Vec<u8> {
@@ -151,15 +114,9 @@ pub fn mix_plan(steps: usize) -> (Plan, usize) {
     for i in 0..steps {
         let chunks = [2, 1, 64, 3, 5, 1, 1, 16, 7, 33][i % 10];
         let constant = (steps + 1) * MIX_BYTES + i * 64;
-        plan.constants.push(Constant {
-            offset: constant,
-            bytes: bytes(&[chunks, i as u32]),
-        });
-        let args = vec![
-            read(buffer(i), MIX_BYTES),
-            write(buffer(i + 1), MIX_BYTES),
-            read(BufferRef::Work(constant), 8),
-        ];
+        plan.constants.push(Constant { offset: constant, bytes: bytes(&[chunks, i as u32]) });
+        let args =
+            vec![read(buffer(i), MIX_BYTES), write(buffer(i + 1), MIX_BYTES), read(BufferRef::Work(constant), 8)];
         plan.steps.push(step(&format!("mix{i}"), mix, chunks, args));
     }
     (plan, steps * MIX_BYTES)
@@ -167,7 +124,5 @@ pub fn mix_plan(steps: usize) -> (Plan, usize) {
 
 /// What a plan of [`mix_plan`] computes.
 pub fn mix_expected(steps: usize, input: &[u32]) -> Vec<u32> {
-    (0..steps).fold(input.to_vec(), |x, s| {
-        (0..N).map(|i| mixed(i, s as u32, |j| x[j])).collect()
-    })
+    (0..steps).fold(input.to_vec(), |x, s| (0..N).map(|i| mixed(i, s as u32, |j| x[j])).collect())
 }
