@@ -1,5 +1,51 @@
-//! Stub until the runtime lands.
-/// Worker team.
-pub struct Team;
-/// Profile.
-pub struct Profile;
+//! Runs the plans that the `outrigger` compiler makes: arena, worker team, executor, profile.
+//!
+//! This crate knows neither graphs nor compilers. A [`Plan`] is a list of kernels (machine code
+//! behind [`KernelFn`] pointers) with the memory each one touches; a [`Session`] runs it.
+//!
+//! ```text
+//!   Arc<Plan>  steps, sizes, constants ─┐
+//!   Arc<State> weights, moments, stats ─┼─▶ Session ── run() ──▶ step 0 ▶ step 1 ▶ … ▶ step n
+//!   Arc<Team>  worker threads          ─┘      │                  chunks of a step run in parallel,
+//!                                              │                  a barrier lies between two steps
+//!                      work arena: inputs, activations, gradients, outputs
+//! ```
+//!
+//! Architecture invariants: the outcome of a run does not depend on the number of threads (the plan
+//! cuts the work into chunks, never the team); no memory is allocated during a run; every error that
+//! a caller can cause is an [`Error`] value.
+
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+
+mod canary;
+mod check;
+mod debug;
+mod error;
+mod event;
+mod flush;
+mod futex;
+mod memory;
+mod peak;
+mod plan;
+mod process;
+mod profile;
+mod program;
+mod ranges;
+mod session;
+mod state;
+mod team;
+mod trace;
+mod validate;
+
+pub use debug::DebugOptions;
+pub use error::{Error, Result};
+pub use peak::peak_gflops;
+pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
+pub use process::{peak_resident_bytes, resident_bytes};
+pub use profile::{Profile, Span, StepProfile};
+pub use session::Session;
+pub use state::State;
+pub use team::Team;
+
+/// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
+pub const ALIGNMENT: usize = 64;

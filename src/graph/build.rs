@@ -441,6 +441,22 @@ impl Graph {
         let stream = self.nodes().filter(|&id| matches!(self.node(id).op, Op::Random(_))).count() as u32;
         self.op(Op::Random(Random { shape: shape.into(), stream }), &[seed, step])
     }
+    /// The graph's step counter for [`Graph::random`] and [`Graph::dropout`]: the `i32[]` buffer named
+    /// [`Random::STEP`], zero at first and made by the first call. A training graph adds 1 to it in
+    /// every run, so that each step draws other numbers and a resumed training the same ones.
+    ///
+    /// # Errors
+    /// [`Error::Type`] when the name is taken by something else.
+    pub fn random_step(&mut self) -> Result<Value, Error> {
+        let expected = TensorType::new(DType::I32, []);
+        match self.source(Random::STEP) {
+            Ok(step) if matches!(self.node(step.node).op, Op::Buffer(..)) && *self.ty(step) == expected => Ok(step),
+            Ok(other) => Err(Error::Type { name: Random::STEP.to_string(), expected, got: self.ty(other).clone() }),
+            Err(_) => {
+                self.insert(Op::Buffer(expected, Init::ZEROS), &[], Random::STEP.to_string()).map(|id| id.result(0))
+            }
+        }
+    }
     /// Training dropout: zeroes elements with probability `rate` and scales the others by
     /// `1/(1 - rate)`. The same seed and step give the same mask, whatever the number of threads.
     ///

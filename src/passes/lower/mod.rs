@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
 use crate::ops::fused::chunks_for;
 use crate::ops::{
-    Anchor, BatchNorm, Binary, Conv2d, Fused, Init, MatMul, Op, Output, Pad, Pool, Program, Random, Reduce, ReduceKind,
+    Anchor, BatchNorm, Binary, Conv2d, Fused, MatMul, Op, Output, Pad, Pool, Program, Random, Reduce, ReduceKind,
     Slice, Step, Unary,
 };
 use crate::tensor::Tensor;

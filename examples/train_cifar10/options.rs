@@ -1,0 +1,130 @@
+//! The command line, and how it goes together with a checkpoint.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use outrigger::Error;
+use outrigger::model::ResNetCifar;
+use outrigger::train::{Method, Recipe, WeightFile, parse_layers};
+
+/// Trains the residual network on CIFAR-10 with kernels compiled for this machine.
+///
+/// Data: --data DIR; else what --download has fetched before; else a sample of 3,750 training and 750 test images
+/// that is part of the program.
+#[derive(Debug, Parser)]
+#[command(name = "train_cifar10")]
+pub struct Args {
+    /// Epochs in all, those of a resumed checkpoint included
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub epochs: u64,
+    /// Images of a training step [default: 100]
+    #[arg(long, value_parser = positive)]
+    pub batch_size: Option<usize>,
+    /// Learning rate; divided by 3 every 20 epochs [default: 0.001, with sgd 0.01]
+    #[arg(long, value_parser = learning_rate)]
+    pub lr: Option<f32>,
+    /// adam, adamw or sgd (Nesterov momentum 0.9, weight decay 5e-4) [default: adam]
+    #[arg(long, value_parser = method)]
+    pub optimizer: Option<Method>,
+    /// Residual blocks with 16, 32 and 64 channels [default: 2,2,2]
+    #[arg(long, value_parser = layers, value_name = "N,N,N")]
+    pub layers: Option<[usize; 3]>,
+    /// What initial weights, order and augmentation are drawn from [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Threads; the result does not depend on it [default: the cores this process may use]
+    #[arg(long, value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Directory with CIFAR-10's (or CIFAR-100's) binary files
+    #[arg(long, value_name = "DIR", conflicts_with = "download")]
+    pub data: Option<PathBuf>,
+    /// Fetch CIFAR-10 from its official address, once, and train on it
+    #[arg(long)]
+    pub download: bool,
+    /// Write a line of JSON after every epoch (a resumed run appends)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write weights and optimizer state (safetensors) after every epoch
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Continue from a file that --save wrote
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Draw loss and accuracy over the epochs (SVG)
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// When the loss is no number, name the operation that first made one
+    #[arg(long)]
+    pub find_nan: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("takes a whole number of at least 1".to_string()),
+    }
+}
+
+fn learning_rate(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(lr) if lr.is_finite() && lr >= 0.0 => Ok(lr),
+        _ => Err("takes a finite number of at least 0".to_string()),
+    }
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    let known = [Method::Adam, Method::AdamW, Method::Sgd];
+    let named = known.into_iter().find(|m| m.to_string() == text.to_ascii_lowercase());
+    named.ok_or_else(|| "takes adam, adamw or sgd".to_string())
+}
+
+fn layers(text: &str) -> Result<[usize; 3], String> {
+    parse_layers(text).map_err(|e| e.to_string())
+}
+
+impl Args {
+    /// The recipe of a new run on images of `classes` classes.
+    pub fn new_recipe(&self, classes: usize) -> Recipe {
+        let default = Recipe::default();
+        let method = self.optimizer.unwrap_or(default.method);
+        Recipe {
+            model: ResNetCifar { layers: self.layers.unwrap_or(default.model.layers), classes, ..default.model },
+            method,
+            lr: self.lr.unwrap_or(method.default_lr()),
+            batch: self.batch_size.unwrap_or(default.batch),
+            seed: self.seed.unwrap_or(default.seed),
+            ..default
+        }
+    }
+
+    /// The recipe of a checkpoint and its complete epochs. Options that were given must agree with it, but for the
+    /// learning rate, which may change.
+    pub fn resumed_recipe(&self, file: &WeightFile, classes: usize) -> Result<(Recipe, u64), Error> {
+        let (mut recipe, epochs) = Recipe::from_file(file)?;
+        let conflict = |option: &str, given: String, saved: String| {
+            Err(file.error(format!("was trained with {option} {saved}; {given} needs a new run (or leave it out)")))
+        };
+        if let Some(given) = self.layers.filter(|&l| l != recipe.model.layers) {
+            return conflict("--layers", format!("{given:?}"), format!("{:?}", recipe.model.layers));
+        }
+        if let Some(given) = self.optimizer.filter(|&m| m != recipe.method) {
+            return conflict("--optimizer", given.to_string(), recipe.method.to_string());
+        }
+        if let Some(given) = self.batch_size.filter(|&b| b != recipe.batch) {
+            return conflict("--batch-size", given.to_string(), recipe.batch.to_string());
+        }
+        if let Some(given) = self.seed.filter(|&s| s != recipe.seed) {
+            return conflict("--seed", given.to_string(), recipe.seed.to_string());
+        }
+        if classes != recipe.model.classes {
+            return Err(file.error(format!("tells {} classes apart, the data has {classes}", recipe.model.classes)));
+        }
+        if epochs >= self.epochs {
+            let reason =
+                format!("has {epochs} epochs already; --epochs counts from the first one, got {}", self.epochs);
+            return Err(file.error(reason));
+        }
+        recipe.lr = self.lr.unwrap_or(recipe.lr);
+        Ok((recipe, epochs))
+    }
+}

@@ -1,0 +1,51 @@
+//! Which images to train on.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use outrigger::Error;
+use outrigger::data::{CIFAR10, Cifar, DataError, Progress, default_cache_dir, load_dir, sample};
+
+use crate::options::Args;
+
+/// Loads the data that the options name, and says what it is.
+pub fn load(args: &Args) -> Result<(Cifar, String), Error> {
+    choose(args).map_err(Error::Data)
+}
+
+fn choose(args: &Args) -> Result<(Cifar, String), DataError> {
+    if let Some(dir) = &args.data {
+        return Ok((load_dir(dir)?, format!("the files in {}", dir.display())));
+    }
+    if args.download {
+        let dir = fetch()?;
+        return Ok((load_dir(&dir)?, format!("the download in {}", dir.display())));
+    }
+    // without a home directory there is no cache, and nothing in it
+    let cached = default_cache_dir().map(|cache| cache.join(CIFAR10.folder)).ok().filter(|dir| dir.is_dir());
+    match cached {
+        Some(dir) => Ok((load_dir(&dir)?, format!("the download in {}", dir.display()))),
+        None => Ok((sample()?, "the embedded sample of CIFAR-10 (--download fetches all of it)".to_string())),
+    }
+}
+
+/// Fetches CIFAR-10 into the cache with a progress bar.
+fn fetch() -> Result<std::path::PathBuf, DataError> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(CIFAR10.bytes) } else { ProgressBar::hidden() };
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}")
+    {
+        bar.set_style(style);
+    }
+    let result = CIFAR10.fetch(&default_cache_dir()?, &mut |progress| match progress {
+        Progress::Downloading { url, received, .. } => {
+            bar.set_message(url.to_string());
+            bar.set_position(received);
+        }
+        Progress::Verifying => bar.set_message("checking"),
+        Progress::Unpacking { file } => bar.set_message(format!("unpacking {file}")),
+        _ => {}
+    });
+    bar.finish_and_clear();
+    result
+}

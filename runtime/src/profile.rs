@@ -1,0 +1,193 @@
+//! Where the time of a run went.
+//!
+//! ```text
+//!   thread 0  ├─ conv1 ─────┤├─ bn1 ─┤      one Span for each step and thread that took part
+//!   thread 1  ├─ conv1 ──┤    ├ bn1 ┤
+//!   step      |◀─ total ───▶||◀total▶|      from the first start to the last end
+//! ```
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::plan::Plan;
+use crate::program::Probe;
+use crate::trace;
+
+/// One thread's share of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Number of the thread, 0 being the one that called `run_profiled`.
+    pub thread: usize,
+    /// Start of its first chunk, in ns since the start of the run.
+    pub start_ns: u64,
+    /// End of its last chunk, in ns since the start of the run.
+    pub end_ns: u64,
+    /// Time inside the kernel, in ns.
+    pub busy_ns: u64,
+    /// Chunks it ran.
+    pub chunks: u32,
+}
+
+/// What one step took.
+#[derive(Clone, Debug)]
+pub struct StepProfile {
+    /// Name of the step.
+    pub name: String,
+    /// Kernel kind.
+    pub kind: String,
+    /// From the start of its first chunk to the end of its last one, in ns.
+    pub total_ns: u64,
+    /// Time that each thread of the team spent in its kernel, in ns.
+    pub busy_ns: Vec<u64>,
+    /// Number of chunks.
+    pub chunks: u32,
+    /// Floating-point operations, as the plan says.
+    pub flops: u64,
+    /// Bytes read and written, as the plan says.
+    pub bytes: u64,
+    /// One entry for each thread that took part.
+    pub spans: Vec<Span>,
+}
+
+/// Measurements of one run of a plan.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Name of the plan.
+    pub plan: String,
+    /// Size of the team.
+    pub threads: usize,
+    /// The whole run, in ns.
+    pub total_ns: u64,
+    /// The steps in the order of the plan.
+    pub steps: Vec<StepProfile>,
+}
+
+impl Profile {
+    pub(crate) fn new(plan: &Plan, start: Duration, end: Duration, recorders: Vec<Mutex<Recorder>>) -> Profile {
+        let threads = recorders.len();
+        let mut steps: Vec<_> = plan
+            .steps
+            .iter()
+            .map(|step| StepProfile {
+                name: step.name.clone(),
+                kind: step.kind.clone(),
+                total_ns: 0,
+                busy_ns: vec![0; threads],
+                chunks: step.chunks,
+                flops: step.flops,
+                bytes: step.bytes,
+                spans: Vec::new(),
+            })
+            .collect();
+        let start = nanoseconds(start);
+        for (thread, recorder) in recorders.into_iter().enumerate() {
+            let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (step, span) in recorder.spans {
+                let (start_ns, end_ns) = (span.start_ns - start, span.end_ns - start);
+                steps[step].busy_ns[thread] += span.busy_ns;
+                steps[step].spans.push(Span { thread, start_ns, end_ns, ..span });
+            }
+        }
+        for step in &mut steps {
+            let first = step.spans.iter().map(|span| span.start_ns).min();
+            let last = step.spans.iter().map(|span| span.end_ns).max();
+            step.total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
+        }
+        let total_ns = nanoseconds(end) - start;
+        Profile { plan: plan.name.clone(), threads, total_ns, steps }
+    }
+
+    /// A table of the steps, longest first: time, share of the run, GFLOP/s, GB/s, and how busy the
+    /// team was meanwhile (100 %: every thread all the time). Below them the time between steps
+    /// (barriers, wake-ups) and the whole run.
+    pub fn table(&self) -> String {
+        let mut steps: Vec<_> = self.steps.iter().collect();
+        steps.sort_by_key(|step| std::cmp::Reverse(step.total_ns));
+        let mut text = format!("{} on {} thread(s)\n", self.plan, self.threads);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:>9} {:>7} {:>9} {:>8} {:>6}  {:<16} step",
+            "time ms", "share %", "GFLOP/s", "GB/s", "busy %", "kernel"
+        );
+        for step in steps {
+            let busy = step.busy_ns.iter().sum();
+            self.row(&mut text, step.total_ns, step.flops, step.bytes, busy);
+            // One step, one line.
+            let name = step.name.replace(char::is_control, " ");
+            let _ = writeln!(text, "  {:<16} {name}", step.kind);
+        }
+        let sum = |field: fn(&StepProfile) -> u64| self.steps.iter().map(field).sum::<u64>();
+        let between = self.total_ns.saturating_sub(sum(|step| step.total_ns));
+        self.row(&mut text, between, 0, 0, 0);
+        let _ = writeln!(text, "  {:<16} between steps", "");
+        let busy = sum(|step| step.busy_ns.iter().sum());
+        self.row(&mut text, self.total_ns, sum(|step| step.flops), sum(|step| step.bytes), busy);
+        let _ = writeln!(text, "  {:<16} total", "");
+        text
+    }
+
+    /// The run as a Chrome trace (JSON): one complete event for each step and thread. Open it with
+    /// `chrome://tracing` or Perfetto.
+    pub fn chrome_trace(&self) -> String {
+        trace::write(self)
+    }
+
+    fn row(&self, text: &mut String, ns: u64, flops: u64, bytes: u64, busy_ns: u64) {
+        // FLOP per ns is GFLOP/s, bytes per ns GB/s.
+        let per = |amount: u64, ns: f64| if ns > 0.0 { amount as f64 / ns } else { 0.0 };
+        let ns_f = ns as f64;
+        let _ = write!(
+            text,
+            "{:>9.3} {:>7.1} {:>9.2} {:>8.2} {:>6.0}",
+            ns_f / 1e6,
+            100.0 * per(ns, self.total_ns as f64),
+            per(flops, ns_f),
+            per(bytes, ns_f),
+            100.0 * per(busy_ns, ns_f * self.threads as f64),
+        );
+    }
+}
+
+/// Notes when one thread ran what. On cache lines of its own: each thread writes to its recorder.
+#[repr(align(128))]
+pub(crate) struct Recorder {
+    origin: Instant,
+    chunk_start: u64,
+    /// (step, span); the span's thread is filled in later.
+    spans: Vec<(usize, Span)>,
+}
+
+impl Recorder {
+    /// Times count from `origin`; there is room for `steps` steps.
+    pub(crate) fn new(origin: Instant, steps: usize) -> Recorder {
+        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(steps) }
+    }
+}
+
+impl Probe for Recorder {
+    fn before_chunk(&mut self, _: &crate::memory::Region) {
+        self.chunk_start = nanoseconds(self.origin.elapsed());
+    }
+
+    fn after_chunk(&mut self, step: usize) {
+        let (start_ns, end_ns) = (self.chunk_start, nanoseconds(self.origin.elapsed()));
+        let busy_ns = end_ns - start_ns;
+        match self.spans.last_mut() {
+            Some((last, span)) if *last == step => {
+                span.end_ns = end_ns;
+                span.busy_ns += busy_ns;
+                span.chunks += 1;
+            }
+            _ => {
+                self.spans.push((step, Span { thread: 0, start_ns, end_ns, busy_ns, chunks: 1 }));
+            }
+        }
+    }
+}
+
+/// Saturates after 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

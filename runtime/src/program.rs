@@ -1,0 +1,230 @@
+//! The executor: every thread of the team walks the same list of steps.
+//!
+//! ```text
+//!            step 0: 5 chunks           step 1: 1 chunk        step 2: 4 chunks
+//!   thread 0 [0][1][2]──────┐           [0]───────────┐        [0][1]────┐
+//!   thread 1 [3]······[4]···┴─ barrier ─ (waits)······┴─ barrier [2][3]──┴─ …
+//! ```
+//!
+//! Chunks are shared out by counters: a thread first takes the chunks of its own part of the step
+//! (the same part in every step, so what it wrote is still in its cache), then helps the others. A
+//! second counter per step counts finished chunks; whoever reports the last one moves `completed` on,
+//! and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
+//!
+//! Counters only ever grow: in its n-th round a part of `len` chunks goes from `n·len` to `(n+1)·len`.
+//! So no counter is reset, and a thread that looks late cannot mistake an old round for a new one.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::event::{Event, Patience};
+use crate::memory::Region;
+use crate::plan::{Argument, KernelFn, Step};
+use crate::team::Turn;
+
+/// Something that watches a thread run its chunks.
+pub(crate) trait Probe: Send {
+    /// Called before each chunk.
+    fn before_chunk(&mut self, _scratch: &Region) {}
+    /// Called after each chunk.
+    fn after_chunk(&mut self, _step: usize) {}
+}
+
+/// Watches nothing, and costs nothing.
+pub(crate) struct Quiet;
+
+impl Probe for Quiet {}
+
+/// A step, reduced to what running it needs.
+struct Ready {
+    kernel: KernelFn,
+    /// Index of its first argument in `Program::pointers`.
+    args: usize,
+    chunks: u32,
+    /// How often it ran with counters.
+    round: u64,
+}
+
+/// A counter on a cache line of its own: threads that take chunks of their own parts do not disturb
+/// each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Counter(AtomicU64);
+
+/// A list of steps with resolved addresses, ready to run on a team of a given size.
+pub(crate) struct Program {
+    steps: Box<[Ready]>,
+    pointers: Box<[*mut u8]>,
+    /// For each step: the finished chunks, then for each part the chunks handed out.
+    counters: Box<[Counter]>,
+    threads: usize,
+    /// All steps below this index are done. Reset at the start of a region.
+    completed: Event,
+}
+
+// SAFETY: the pointers lead into arena and state, which have no thread affinity; they are used only
+// in `run`, whose caller vouches for exclusive access.
+unsafe impl Send for Program {}
+// SAFETY: as above.
+unsafe impl Sync for Program {}
+
+impl Program {
+    /// Prepares `steps` for teams of `threads` threads; `resolve` gives an argument's address.
+    pub(crate) fn new(steps: &[Step], threads: usize, resolve: impl Fn(&Argument) -> *mut u8) -> Program {
+        let mut pointers = Vec::new();
+        let mut ready = Vec::with_capacity(steps.len());
+        for step in steps {
+            let (kernel, args) = (step.kernel, pointers.len());
+            ready.push(Ready { kernel, args, chunks: step.chunks, round: 0 });
+            pointers.extend(step.args.iter().map(&resolve));
+        }
+        // A thread alone needs no counters.
+        let counters = if threads > 1 { steps.len() * (1 + threads) } else { 0 };
+        Program {
+            steps: ready.into(),
+            pointers: pointers.into(),
+            counters: (0..counters).map(|_| Counter::default()).collect(),
+            threads,
+            completed: Event::default(),
+        }
+    }
+
+    /// Number of steps.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Addresses of the arguments of a step.
+    pub(crate) fn pointers(&self, index: usize) -> &[*mut u8] {
+        let end = self.steps.get(index + 1).map_or(self.pointers.len(), |next| next.args);
+        &self.pointers[self.steps[index].args..end]
+    }
+
+    /// Runs the steps of `range` in order. `scratch` and `probes` have one entry for each thread.
+    ///
+    /// # Safety
+    ///
+    /// The addresses are valid, nobody else uses the memory behind them (reads of memory that no step
+    /// writes aside), and the kernels keep the promise of [`KernelFn`].
+    pub(crate) unsafe fn run<P: Probe>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        range: Range<usize>,
+        scratch: &[Region],
+        probes: &[Mutex<P>],
+    ) {
+        debug_assert!(turn.threads() == self.threads && scratch.len() == self.threads);
+        let probe = |thread: usize| probes[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        if self.threads == 1 || self.steps[range.clone()].iter().all(|step| step.chunks == 1) {
+            // Nothing to share out: no counters, and the workers may sleep.
+            let (probe, scratch) = (&mut *probe(0), &scratch[0]);
+            for index in range {
+                for chunk in 0..self.steps[index].chunks {
+                    // SAFETY: the caller's promise; chunks run one by one.
+                    unsafe { self.call(index, chunk, scratch, probe) };
+                }
+            }
+            return;
+        }
+        // Plans with 4 billion steps do not fit into memory.
+        self.completed.set(range.start as u32);
+        let (this, patience) = (&*self, turn.patience());
+        turn.region(&|thread| {
+            // SAFETY: the caller's promise; this is the only region of this program.
+            unsafe { this.walk(range.end, thread, patience, &scratch[thread], &mut *probe(thread)) };
+        });
+        for step in &mut self.steps[range] {
+            step.round += 1;
+        }
+    }
+
+    /// One thread's way through the steps up to `end`.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn walk<P: Probe>(&self, end: usize, thread: usize, patience: Patience, scratch: &Region, probe: &mut P) {
+        // A thread that comes late starts where the others are.
+        let first = self.completed.get() as usize;
+        for index in first..end {
+            let step = &self.steps[index];
+            let counters = &self.counters[index * (1 + self.threads)..][..1 + self.threads];
+            let mut mine = 0;
+            for turn in 0..self.threads {
+                // Own part first, then the others', beginning with the neighbour's.
+                let owner = (thread + turn) % self.threads;
+                let part = part(step.chunks, owner, self.threads);
+                let handed_out = &counters[1 + owner].0;
+                let start = step.round * part.len() as u64;
+                while let Some(claimed) = claim(handed_out, start + part.len() as u64) {
+                    let chunk = part.start + (claimed - start) as u32;
+                    // SAFETY: all steps before this one are done (`completed` said so), this chunk is
+                    // ours alone, and the rest is the caller's promise.
+                    unsafe { self.call(index, chunk, scratch, probe) };
+                    mine += 1;
+                }
+            }
+            // Release our writes to whoever finishes last, and through `completed` to all.
+            let (done, all) = (&counters[0].0, (step.round + 1) * u64::from(step.chunks));
+            if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
+                self.completed.set(index as u32 + 1);
+            }
+            self.completed.wait_until(patience, |completed| completed > index as u32);
+        }
+    }
+
+    /// # Safety
+    /// As for [`run`](Self::run), and everything the chunk depends on is done.
+    #[inline]
+    unsafe fn call<P: Probe>(&self, index: usize, chunk: u32, scratch: &Region, probe: &mut P) {
+        let step = &self.steps[index];
+        let args = self.pointers[step.args..].as_ptr();
+        probe.before_chunk(scratch);
+        // SAFETY: the caller's promise.
+        unsafe { (step.kernel)(args, u64::from(chunk), scratch.base()) };
+        probe.after_chunk(index);
+    }
+}
+
+/// The chunks of a step that thread `owner` starts with. The parts of all threads cover the step;
+/// with few chunks the first threads have one each.
+fn part(chunks: u32, owner: usize, threads: usize) -> Range<u32> {
+    let bound = |i: usize| (u64::from(chunks) * i as u64).div_ceil(threads as u64) as u32;
+    bound(owner)..bound(owner + 1)
+}
+
+/// Takes the next number from `counter`, unless it has reached `limit`. It never passes the limit, so
+/// the next round starts exactly there.
+fn claim(counter: &AtomicU64, limit: u64) -> Option<u64> {
+    // Relaxed: the counter only makes chunks unique. What a chunk reads was made visible by the
+    // barrier before it.
+    let mut next = counter.load(Ordering::Relaxed);
+    while next < limit {
+        match counter.compare_exchange_weak(next, next + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(next),
+            Err(now) => next = now,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_chunk_once() {
+        for threads in 1..9 {
+            for chunks in [0, 1, 2, 3, 7, 8, 64, u32::MAX] {
+                let mut next = 0;
+                for owner in 0..threads {
+                    let part = part(chunks, owner, threads);
+                    assert_eq!(part.start, next);
+                    next = part.end;
+                }
+                assert_eq!(next, chunks);
+            }
+        }
+        assert_eq!(part(1, 0, 4), 0..1);
+    }
+}
