@@ -1,25 +1,32 @@
 //! The pipeline: graph in, runnable program out. The only module that sees every stage.
+//!
+//! ```text
+//!  Graph ──optimise──▶ Graph ──plan──▶ Planned ──generate──▶ Kernels ──▶ runtime::Plan = Program
+//!                                                                          │ + Store + Team
+//!                                                                          ▼
+//!                                                                        Session
+//! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use outrigger_runtime::Team;
+use outrigger_runtime::{Constant, Plan, StateSlot, Team};
 
+use crate::codegen::{self, Isa};
 use crate::error::Error;
 use crate::graph::Graph;
-use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::passes::{self, PassOptions, Report};
+use crate::plan::{self, Planned};
+use crate::session::Session;
+use crate::store::Store;
 
 /// How a graph is compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which passes run.
-    pub passes: crate::passes::PassOptions,
-}
-
-/// A compiled graph.
-pub struct Program {
-    _private: (),
+    pub passes: PassOptions,
+    /// Instruction set of the inner products; `None` takes `OUTRIGGER_ISA` or the widest of this CPU.
+    pub isa: Option<Isa>,
 }
 
 /// Sizes of a program.
@@ -27,150 +34,88 @@ pub struct Program {
 pub struct Summary {
     /// Bytes of the work arena.
     pub arena_bytes: usize,
-    /// Largest live set of the schedule, in bytes.
+    /// Largest live set of the schedule, in bytes: no arena for this schedule can be smaller.
     pub live_bytes: usize,
-    /// Distinct compiled kernels.
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Distinct compiled functions.
     pub kernels: usize,
-    /// Steps of a run.
+    /// Kernel calls of a run.
     pub steps: usize,
-    /// Floating-point operations of a run (a multiply-add counts two).
+    /// Floating-point operations of the convolutions and matrix products of a run (a multiply-add
+    /// counts two).
     pub flops: u64,
     /// Time to compile.
     pub compile_time: Duration,
 }
 
+/// A compiled graph.
+pub struct Program {
+    pub(crate) planned: Planned,
+    pub(crate) plan: Arc<Plan>,
+    report: Report,
+    summary: Summary,
+}
+
 /// Compiles `graph`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a graph that breaks an invariant, [`Error::Codegen`].
+/// [`Error::Invalid`] for a graph that breaks an invariant, [`Error::Codegen`], [`Error::Option`],
+/// [`Error::Runtime`] for a plan that the runtime refuses.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
-    let _ = (graph, options);
-    Err(Error::Codegen { path: String::new(), reason: "not built yet".to_string() })
+    let start = Instant::now();
+    let isa = options.isa.map_or_else(Isa::from_env, Isa::require)?;
+    let (graph, report) = passes::optimise(graph, &options.passes)?;
+    let planned = plan::plan(&graph)?;
+    let kernels = codegen::generate(&planned, isa)?;
+    let code_bytes = kernels.code.bytes;
+    let plan = Plan {
+        name: planned.name.clone(),
+        prepare: kernels.prepare,
+        steps: kernels.steps,
+        work_bytes: kernels.work_bytes,
+        scratch_bytes: kernels.scratch_bytes,
+        states: planned.states.iter().map(|s| StateSlot { name: s.name.clone(), bytes: s.ty.bytes() }).collect(),
+        constants: planned
+            .constants
+            .iter()
+            .map(|(offset, bytes)| Constant { offset: *offset, bytes: bytes.clone() })
+            .collect(),
+        code: kernels.code,
+        writes_states: planned.writes_states,
+    };
+    plan.validate()?;
+    let summary = Summary {
+        arena_bytes: plan.work_bytes,
+        live_bytes: planned.live_bytes,
+        code_bytes,
+        kernels: kernels.functions,
+        steps: plan.steps.len(),
+        flops: plan.steps.iter().map(|s| s.flops).sum(),
+        compile_time: start.elapsed(),
+    };
+    Ok(Program { planned, plan: Arc::new(plan), report, summary })
 }
 
 impl Program {
     /// What the passes did and did not do, for printing.
-    pub fn report(&self) -> &crate::passes::Report {
-        todo!()
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+    /// The schedule with every buffer's place, for printing.
+    pub fn planned(&self) -> &Planned {
+        &self.planned
     }
     /// Sizes.
     pub fn summary(&self) -> &Summary {
-        todo!()
+        &self.summary
     }
     /// Binds the program to state and to a worker team.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] or [`Error::Type`] when the store lacks a state of this program.
-    pub fn session(&self, store: &Store, team: &Arc<Team>) -> Result<Session, Error> {
-        let _ = (store, team);
-        todo!()
-    }
-}
-
-/// The state tensors of a model: parameters, running statistics, optimizer moments. Shared by the
-/// programs that train and evaluate it.
-#[derive(Clone)]
-pub struct Store {
-    _private: (),
-}
-
-impl Store {
-    /// State for every parameter and buffer of `graph`, initialised from `seed`: each random tensor
-    /// depends on the seed and its name only.
-    ///
-    /// # Errors
+    /// [`Error::UnknownName`] or [`Error::Type`] when the store lacks a state of this program;
     /// [`Error::Runtime`] when memory cannot be had.
-    pub fn new(graph: &Graph, seed: u64) -> Result<Store, Error> {
-        let _ = (graph, seed);
-        todo!()
-    }
-    /// Names and types in the graph's order.
-    pub fn entries(&self) -> &[(String, TensorType)] {
-        todo!()
-    }
-    /// A copy of a state tensor.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`] with the nearest names.
-    pub fn get(&self, name: &str) -> Result<Tensor, Error> {
-        let _ = name;
-        todo!()
-    }
-    /// Replaces a state tensor.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`], [`Error::Type`].
-    pub fn set(&self, name: &str, value: &Tensor) -> Result<(), Error> {
-        let _ = (name, value);
-        todo!()
-    }
-}
-
-/// A program with its arena, ready to run.
-pub struct Session {
-    _private: (),
-}
-
-impl Session {
-    /// Gives an input its value for the next runs.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`], [`Error::Type`]; [`Error::Label`] for a label out of range.
-    pub fn set(&mut self, name: &str, value: &Tensor) -> Result<(), Error> {
-        let _ = (name, value);
-        todo!()
-    }
-    /// As [`Session::set`] for floats, without making a tensor.
-    ///
-    /// # Errors
-    /// As [`Session::set`].
-    pub fn set_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let _ = (name, values);
-        todo!()
-    }
-    /// As [`Session::set`] for integers, without making a tensor.
-    ///
-    /// # Errors
-    /// As [`Session::set`].
-    pub fn set_i32(&mut self, name: &str, values: &[i32]) -> Result<(), Error> {
-        let _ = (name, values);
-        todo!()
-    }
-    /// Runs the program once.
-    ///
-    /// # Errors
-    /// [`Error::Runtime`].
-    pub fn run(&mut self) -> Result<(), Error> {
-        todo!()
-    }
-    /// Runs step by step and stops at the first step that makes a NaN or an infinity.
-    ///
-    /// # Errors
-    /// [`Error::Runtime`] naming the step.
-    pub fn run_checked(&mut self) -> Result<(), Error> {
-        todo!()
-    }
-    /// Runs once and measures each kernel.
-    ///
-    /// # Errors
-    /// [`Error::Runtime`].
-    pub fn run_profiled(&mut self) -> Result<outrigger_runtime::Profile, Error> {
-        todo!()
-    }
-    /// An output of the last run.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`].
-    pub fn get(&self, name: &str) -> Result<Tensor, Error> {
-        let _ = name;
-        todo!()
-    }
-    /// A scalar f32 output of the last run.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`], [`Error::Type`].
-    pub fn scalar(&self, name: &str) -> Result<f32, Error> {
-        let _ = name;
-        todo!()
+    pub fn session(&self, store: &Store, team: &Arc<Team>) -> Result<Session, Error> {
+        Session::new(self, store, team)
     }
 }

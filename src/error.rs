@@ -108,6 +108,14 @@ pub enum Error {
         /// What is wrong with the patch.
         reason: String,
     },
+    /// A plan that breaks its own rules; every violation is listed.
+    #[error("the plan of \"{name}\" is invalid:\n  {}", .violations.join("\n  "))]
+    Plan {
+        /// The graph's name.
+        name: String,
+        /// One line each.
+        violations: Vec<String>,
+    },
     /// A kernel could not be generated.
     #[error("{path}: {reason}")]
     Codegen {
@@ -149,11 +157,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Data sets.
-    #[error("{0}")]
-    Data(String),
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// Running a plan.
-    #[error("{0}")]
-    Runtime(String),
+    #[error(transparent)]
+    Runtime(#[from] outrigger_runtime::Error),
 }
 
 fn suggest(near: &[String]) -> String {

@@ -16,13 +16,17 @@ pub mod ops;
 pub mod passes;
 pub mod plan;
 pub mod reference;
+pub mod session;
+pub mod store;
 pub mod tensor;
 pub mod train;
 pub mod types;
 
-pub use compile::{Options, Program, Session, Store, compile};
+pub use compile::{Options, Program, compile};
 pub use error::Error;
 pub use graph::{Graph, Value};
 pub use outrigger_runtime::Team;
+pub use session::Session;
+pub use store::Store;
 pub use tensor::Tensor;
 pub use types::{DType, Padding, Shape};

@@ -18,9 +18,25 @@ pub enum Data {
 
 /// A shape and its elements.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Tensor {
     shape: Shape,
     data: Data,
+}
+
+/// A tensor as it is read from a text, whose data may not be of its shape.
+#[derive(Deserialize)]
+#[serde(rename = "Tensor")]
+struct Unchecked {
+    shape: Shape,
+    data: Data,
+}
+
+impl TryFrom<Unchecked> for Tensor {
+    type Error = Error;
+    fn try_from(read: Unchecked) -> Result<Self, Error> {
+        Tensor::new(read.shape, read.data)
+    }
 }
 
 impl Tensor {

@@ -51,9 +51,9 @@ impl Shape {
     pub fn rank(&self) -> usize {
         self.0.len()
     }
-    /// Number of elements (1 for a scalar).
+    /// Number of elements (1 for a scalar); saturates, so that a hostile shape is too large and not small.
     pub fn elements(&self) -> usize {
-        self.0.iter().product()
+        self.0.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent))
     }
     /// Extent of the last axis (1 for a scalar): the channels of an NHWC tensor.
     pub fn last(&self) -> usize {
@@ -136,7 +136,7 @@ impl TensorType {
     }
     /// Size in bytes.
     pub fn bytes(&self) -> usize {
-        self.shape.elements() * self.dtype.bytes()
+        self.shape.elements().saturating_mul(self.dtype.bytes())
     }
 }
 
@@ -170,7 +170,8 @@ impl Padding {
             Padding::Explicit(p) => p[axis],
             Padding::Same => {
                 let output = input.div_ceil(window.stride.max(1));
-                let needed = (output.saturating_sub(1) * window.stride + window.span()).saturating_sub(input);
+                let reach = output.saturating_sub(1).saturating_mul(window.stride).saturating_add(window.span());
+                let needed = reach.saturating_sub(input);
                 [needed / 2, needed - needed / 2]
             }
         }
@@ -191,12 +192,12 @@ pub struct Window {
 impl Window {
     /// Input pixels from the first to behind the last tap.
     pub fn span(&self) -> usize {
-        self.size.saturating_sub(1) * self.dilation + 1
+        self.size.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
     }
     /// Output pixels over `input` pixels with `padding` before and after, or `None` when the
     /// window does not fit once.
     pub fn output(&self, input: usize, padding: [usize; 2]) -> Option<usize> {
-        let padded = input + padding[0] + padding[1];
+        let padded = input.saturating_add(padding[0]).saturating_add(padding[1]);
         if self.size == 0 || self.stride == 0 || self.dilation == 0 {
             return None;
         }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let file = WeightFile::read(&args.file)?;
-    let data = load_dir(&args.data).map_err(|e| Error::Data(e.to_string()))?;
+    let data = load_dir(&args.data).map_err(Error::Data)?;
     let report = replay::replay(&file, data, args.threads)?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
     Ok(())

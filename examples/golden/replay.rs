@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use outrigger::compile::{Options, Store, compile};
 use outrigger::data::{Cifar, Dataset, Loader, LoaderOptions};
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
 use outrigger::{Error, Team, Tensor};
+use outrigger::{Options, Store, compile};
 use serde::Serialize;
 
 /// How far the replay is from the golden run.
@@ -56,14 +56,13 @@ pub fn replay(file: &WeightFile, data: Cifar, threads: Option<usize>) -> Result<
     let steps = golden.losses.len();
     if images.len() < steps * golden.batch {
         let needed = steps * golden.batch;
-        return Err(Error::Data(format!(
-            "{steps} steps of {} images need {needed}, the data has {}",
-            golden.batch,
-            images.len()
-        )));
+        return Err(Error::Option {
+            option: "--data".to_string(),
+            reason: format!("{steps} steps of {} images need {needed}, the data has {}", golden.batch, images.len()),
+        });
     }
     for (step, (batch, expected)) in batches.epoch(0).zip(&golden.losses).enumerate() {
-        let batch = batch.map_err(|e| Error::Data(e.to_string()))?;
+        let batch = batch?;
         if step == 0 {
             grad_rel_max = golden.compare_gradients(&batch.images, &batch.labels, trainer.team())?;
         }
@@ -153,11 +152,15 @@ impl<'f> Golden<'f> {
         let expected = evaluation.tensor(&name)?;
         let rows = expected.shape().elements() / expected.shape().last().max(1);
         if tests.len() < rows {
-            return Err(Error::Data(format!("{rows} test images are needed, the data has {}", tests.len())));
+            return Err(Error::Option {
+                option: "--data".to_string(),
+                reason: format!("{rows} test images are needed, the data has {}", tests.len()),
+            });
         }
         let batch = batches(tests, rows)?.epoch(0).next();
-        let batch = batch.ok_or_else(|| Error::Data("no test images".to_string()))?;
-        let batch = batch.map_err(|e| Error::Data(e.to_string()))?;
+        let batch = batch
+            .ok_or_else(|| Error::Option { option: "--data".to_string(), reason: "no test images".to_string() })?;
+        let batch = batch?;
         let logits = trainer.predict(&batch.images, rows)?;
         let actual = if name.starts_with("softmax") { softmax(&logits) } else { logits.to_f64() };
         if actual.len() != expected.shape().elements() {
@@ -180,13 +183,16 @@ fn is_idle_bias(name: &str) -> bool {
 /// Images in their order, unchanged but for the division by 255.
 fn batches(data: &Arc<Dataset>, batch: usize) -> Result<Loader, Error> {
     let options = LoaderOptions { batch_size: batch, shuffle: false, ..LoaderOptions::default() };
-    Loader::new(Arc::clone(data), options).map_err(|e| Error::Data(e.to_string()))
+    Loader::new(Arc::clone(data), options).map_err(Error::Data)
 }
 
 /// ‖a − e‖/‖e‖, or ‖a‖ for an `e` of zeros.
 fn relative(actual: &Tensor, expected: &Tensor) -> Result<f64, Error> {
     if actual.ty() != expected.ty() {
-        return Err(Error::Data(format!("the golden tensor is {}, the network's {}", expected.ty(), actual.ty())));
+        return Err(Error::Option {
+            option: "--data".to_string(),
+            reason: format!("the golden tensor is {}, the network's {}", expected.ty(), actual.ty()),
+        });
     }
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let (actual, expected) = (actual.to_f64(), expected.to_f64());

@@ -144,7 +144,7 @@ fn run_epoch(
     let lr = recipe.learning_rate(epoch);
     let mut train = Outcome::default();
     for batch in train_loader.epoch(epoch) {
-        let batch = batch.map_err(|e| Error::Data(e.to_string()))?;
+        let batch = batch.map_err(Error::Data)?;
         train.add(trainer.train_step(&batch.images, &batch.labels, lr)?);
         reporter.step(&train, batch.len())?;
         train_loader.recycle(batch);
@@ -164,7 +164,7 @@ fn run_epoch(
 fn evaluate(trainer: &mut Trainer<ResNetCifar>, loader: &Loader) -> Result<Outcome, Error> {
     let mut total = Outcome::default();
     for batch in loader.epoch(0) {
-        let batch = batch.map_err(|e| Error::Data(e.to_string()))?;
+        let batch = batch.map_err(Error::Data)?;
         total.add(trainer.evaluate(&batch.images, &batch.labels)?);
         loader.recycle(batch);
     }

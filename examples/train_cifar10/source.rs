@@ -10,7 +10,7 @@ use crate::options::Args;
 
 /// Loads the data that the options name, and says what it is.
 pub fn load(args: &Args) -> Result<(Cifar, String), Error> {
-    choose(args).map_err(|e| Error::Data(e.to_string()))
+    choose(args).map_err(Error::Data)
 }
 
 fn choose(args: &Args) -> Result<(Cifar, String), DataError> {

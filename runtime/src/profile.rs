@@ -114,7 +114,9 @@ impl Profile {
         for step in steps {
             let busy = step.busy_ns.iter().sum();
             self.row(&mut text, step.total_ns, step.flops, step.bytes, busy);
-            let _ = writeln!(text, "  {:<16} {}", step.kind, step.name);
+            // One step, one line.
+            let name = step.name.replace(char::is_control, " ");
+            let _ = writeln!(text, "  {:<16} {name}", step.kind);
         }
         let sum = |field: fn(&StepProfile) -> u64| self.steps.iter().map(field).sum::<u64>();
         let between = self.total_ns.saturating_sub(sum(|step| step.total_ns));

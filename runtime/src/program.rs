@@ -8,8 +8,8 @@
 //!
 //! Chunks are shared out by counters: a thread first takes the chunks of its own part of the step
 //! (the same part in every step, so what it wrote is still in its cache), then helps the others. A
-//! second counter per step counts finished chunks; whoever finishes the last one moves `completed`
-//! on, and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
+//! second counter per step counts finished chunks; whoever reports the last one moves `completed` on,
+//! and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
 //!
 //! Counters only ever grow: in its n-th round a part of `len` chunks goes from `n·len` to `(n+1)·len`.
 //! So no counter is reset, and a thread that looks late cannot mistake an old round for a new one.
@@ -46,19 +46,18 @@ struct Ready {
     round: u64,
 }
 
-/// A cache line of counters: for each step the finished chunks, then what each part has handed out.
+/// A counter on a cache line of its own: threads that take chunks of their own parts do not disturb
+/// each other.
 #[derive(Default)]
 #[repr(align(64))]
-struct Line([AtomicU64; LINE]);
-
-const LINE: usize = 8;
+struct Counter(AtomicU64);
 
 /// A list of steps with resolved addresses, ready to run on a team of a given size.
 pub(crate) struct Program {
     steps: Box<[Ready]>,
     pointers: Box<[*mut u8]>,
-    counters: Box<[Line]>,
-    lines_per_step: usize,
+    /// For each step: the finished chunks, then for each part the chunks handed out.
+    counters: Box<[Counter]>,
     threads: usize,
     /// All steps below this index are done. Reset at the start of a region.
     completed: Event,
@@ -80,13 +79,12 @@ impl Program {
             ready.push(Ready { kernel, args, chunks: step.chunks, round: 0 });
             pointers.extend(step.args.iter().map(&resolve));
         }
-        let lines_per_step = (1 + threads).div_ceil(LINE);
-        let lines = if threads > 1 { steps.len() * lines_per_step } else { 0 };
+        // A thread alone needs no counters.
+        let counters = if threads > 1 { steps.len() * (1 + threads) } else { 0 };
         Program {
             steps: ready.into(),
             pointers: pointers.into(),
-            counters: (0..lines).map(|_| Line::default()).collect(),
-            lines_per_step,
+            counters: (0..counters).map(|_| Counter::default()).collect(),
             threads,
             completed: Event::default(),
         }
@@ -150,25 +148,26 @@ impl Program {
         let first = self.completed.get() as usize;
         for index in first..end {
             let step = &self.steps[index];
-            let counters = &self.counters[index * self.lines_per_step..];
-            let done = &counters[0].0[0];
-            let all_done = (step.round + 1) * u64::from(step.chunks);
+            let counters = &self.counters[index * (1 + self.threads)..][..1 + self.threads];
+            let mut mine = 0;
             for turn in 0..self.threads {
                 // Own part first, then the others', beginning with the neighbour's.
                 let owner = (thread + turn) % self.threads;
                 let part = part(step.chunks, owner, self.threads);
-                let handed_out = &counters[(1 + owner) / LINE].0[(1 + owner) % LINE];
+                let handed_out = &counters[1 + owner].0;
                 let start = step.round * part.len() as u64;
                 while let Some(claimed) = claim(handed_out, start + part.len() as u64) {
                     let chunk = part.start + (claimed - start) as u32;
                     // SAFETY: all steps before this one are done (`completed` said so), this chunk is
                     // ours alone, and the rest is the caller's promise.
                     unsafe { self.call(index, chunk, scratch, probe) };
-                    // Release our writes to whoever finishes last, and through `completed` to all.
-                    if done.fetch_add(1, Ordering::AcqRel) + 1 == all_done {
-                        self.completed.set(index as u32 + 1);
-                    }
+                    mine += 1;
                 }
+            }
+            // Release our writes to whoever finishes last, and through `completed` to all.
+            let (done, all) = (&counters[0].0, (step.round + 1) * u64::from(step.chunks));
+            if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
+                self.completed.set(index as u32 + 1);
             }
             self.completed.wait_until(patience, |completed| completed > index as u32);
         }

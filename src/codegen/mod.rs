@@ -1,1 +1,245 @@
-//! To come.
+//! Code generation: planned steps become machine code.
+//!
+//! ```text
+//!  PlannedStep ──lower──▶ Kernel (loop-nest description) ──emit──▶ CLIF ──Cranelift──▶ bytes ─┐
+//!                            └─ Tile (register tile) ──clif or wide──▶ bytes ────────────────┴─▶ Code
+//! ```
+//!
+//! Equal descriptions are compiled once. Functions are compiled in parallel; their order, and so the
+//! result, does not depend on the number of threads. Cranelift and the assembler appear only here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{FuncId, ModuleReloc};
+use outrigger_runtime::{Argument, BufferRef, Step};
+
+use crate::error::Error;
+use crate::plan::{ALIGNMENT, Place, Planned, PlannedStep};
+
+mod code;
+mod coefficients;
+mod conv;
+mod conv_backward;
+mod emit;
+mod isa;
+mod lower;
+mod map;
+mod math;
+mod matmul;
+mod nest;
+mod nest_emit;
+mod nest_ops;
+mod region;
+mod tile;
+mod tile_clif;
+mod tile_wide;
+
+pub use code::Code;
+pub use isa::Isa;
+
+use code::Object;
+use emit::{Emit, Target};
+use lower::{ArgumentPlace, Call, Kernel};
+use tile::Tile;
+
+/// The compiled steps of a plan.
+pub struct Kernels {
+    /// Runnable form of [`Planned::prepare`].
+    pub prepare: Vec<Step>,
+    /// Runnable form of [`Planned::steps`].
+    pub steps: Vec<Step>,
+    /// Owner of the machine code.
+    pub code: Arc<Code>,
+    /// Size of the arena: the plan's, and the memory that single steps need for packed weights.
+    pub work_bytes: usize,
+    /// Scratch of each worker.
+    pub scratch_bytes: usize,
+    /// Distinct compiled functions.
+    pub functions: usize,
+}
+
+/// A function to compile.
+enum Unit {
+    Tile(Tile),
+    Kernel(Kernel),
+}
+
+fn failed(reason: impl std::fmt::Display) -> Error {
+    Error::Codegen { path: "cranelift".to_string(), reason: reason.to_string() }
+}
+
+fn host() -> Result<OwnedTargetIsa, Error> {
+    let mut flags = settings::builder();
+    for (name, value) in [
+        // keeps the order of instructions, which the register tiles need, and compiles ten times faster
+        ("opt_level", "none"),
+        ("is_pic", "false"),
+        ("enable_probestack", "false"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+    ] {
+        flags.set(name, value).map_err(failed)?;
+    }
+    let builder = cranelift_native::builder().map_err(failed)?;
+    builder.finish(settings::Flags::new(flags)).map_err(failed)
+}
+
+/// Whether Cranelift's `fma` is an instruction on this machine rather than a library call.
+fn has_fma(isa: &OwnedTargetIsa) -> bool {
+    cfg!(not(target_arch = "x86_64"))
+        || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
+}
+
+/// Compiles every step of `planned` for `isa`.
+///
+/// # Errors
+/// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
+pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
+    let lowered: Vec<lower::Lowered> =
+        planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, isa)).collect::<Result<_, _>>()?;
+    let mut units: Vec<Unit> = Vec::new();
+    let mut tiles: HashMap<Tile, u32> = HashMap::new();
+    let mut kernels: HashMap<String, u32> = HashMap::new();
+    for call in lowered.iter().flat_map(|l| &l.calls) {
+        for tile in call.kernel.tiles() {
+            tiles.entry(tile.clone()).or_insert_with(|| {
+                units.push(Unit::Tile(tile));
+                units.len() as u32 - 1
+            });
+        }
+        kernels.entry(format!("{:?}", call.kernel)).or_insert_with(|| {
+            units.push(Unit::Kernel(call.kernel.clone()));
+            units.len() as u32 - 1
+        });
+    }
+    let host = host()?;
+    let objects = compile_all(&host, &units, &tiles)?;
+    let functions = units.len();
+    let (code, entries) = Code::new(host, &objects)?;
+    let shared = planned.work_bytes.next_multiple_of(ALIGNMENT);
+    let step_bytes = lowered.iter().map(|l| l.step_bytes).max().unwrap_or(0);
+    let scratch_bytes = lowered.iter().flat_map(|l| &l.calls).map(|c| c.kernel.scratch()).max().unwrap_or(0);
+    let mut finished = Vec::new();
+    for (step, lowered) in planned.prepare.iter().chain(&planned.steps).zip(&lowered) {
+        let mut runnable = Vec::new();
+        for call in &lowered.calls {
+            let index =
+                kernels.get(&format!("{:?}", call.kernel)).ok_or_else(|| failed("a kernel was not compiled"))?;
+            let kernel = *entries.get(index).ok_or_else(|| failed("a kernel has no address"))?;
+            runnable.push(runnable_step(step, call, kernel, shared));
+        }
+        if let Some(last) = runnable.last_mut() {
+            last.dead_after = step.dead_after.clone();
+        }
+        finished.push(runnable);
+    }
+    let steps = finished.split_off(planned.prepare.len()).into_iter().flatten().collect();
+    let prepare = finished.into_iter().flatten().collect();
+    let work_bytes = if step_bytes == 0 { planned.work_bytes } else { shared + step_bytes.next_multiple_of(ALIGNMENT) };
+    Ok(Kernels { prepare, steps, code: Arc::new(code), work_bytes, scratch_bytes, functions })
+}
+
+fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::KernelFn, shared: usize) -> Step {
+    let args: Vec<Argument> = call
+        .arguments
+        .iter()
+        .map(|a| Argument {
+            buffer: match a.place {
+                ArgumentPlace::Planned(Place::State(slot)) => BufferRef::State(slot),
+                ArgumentPlace::Planned(Place::Work(offset)) => BufferRef::Work(offset),
+                ArgumentPlace::Step(offset) => BufferRef::Work(shared + offset),
+            },
+            bytes: a.bytes,
+            write: a.write,
+            float: a.float,
+        })
+        .collect();
+    Step {
+        name: step.name.clone(),
+        kind: call.kind.to_string(),
+        kernel,
+        bytes: args.iter().map(|a| a.bytes as u64).sum(),
+        args,
+        chunks: call.chunks as u32,
+        flops: call.flops,
+        dead_after: Vec::new(),
+    }
+}
+
+/// Compiles all units on all cores, in the order of their positions.
+fn compile_all(host: &OwnedTargetIsa, units: &[Unit], tiles: &HashMap<Tile, u32>) -> Result<Vec<Object>, Error> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut contexts = (FunctionBuilderContext::new(), Context::new());
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = units.get(index) else { return done };
+            done.push(compile_unit(host, unit, index as u32, tiles, &mut contexts));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len().div_ceil(4)).max(1);
+    let mut objects = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        let mut all = worker();
+        for other in others {
+            match other.join() {
+                Ok(done) => all.extend(done),
+                Err(_) => all.push(Err(failed("a compiling thread panicked"))),
+            }
+        }
+        all.into_iter().collect::<Result<Vec<_>, _>>()
+    })?;
+    objects.sort_by_key(|o| o.index);
+    Ok(objects)
+}
+
+fn compile_unit(
+    host: &OwnedTargetIsa,
+    unit: &Unit,
+    index: u32,
+    tiles: &HashMap<Tile, u32>,
+    (builder, context): &mut (FunctionBuilderContext, Context),
+) -> Result<Object, Error> {
+    if let Unit::Tile(tile) = unit
+        && tile.isa != Isa::Clif
+    {
+        let bytes = tile_wide::assemble(tile)?;
+        return Ok(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+    }
+    let target = Target { call: host.default_call_conv(), fma: has_fma(host) };
+    context.clear();
+    context.func = emit::kernel_function(target, index);
+    let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);
+    // wide tiles follow the System V convention on every platform
+    let calls = |tile: &Tile| {
+        let call = if tile.isa == Isa::Clif { target.call } else { CallConv::SystemV };
+        (tiles.get(tile).copied().unwrap_or(u32::MAX), call)
+    };
+    match unit {
+        Unit::Tile(tile) => tile_clif::emit(tile, &mut e),
+        Unit::Kernel(Kernel::Nest(nest)) => nest_emit::emit(nest, &mut e),
+        Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
+        Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
+    }
+    e.finish(host.frontend_config());
+    context.compile(&**host, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
+    let compiled = context.compiled_code().ok_or_else(|| failed("no code was made"))?;
+    let relocations = compiled
+        .buffer
+        .relocs()
+        .iter()
+        .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(index)))
+        .collect();
+    let alignment = u64::from(compiled.buffer.alignment).max(16);
+    Ok(Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations })
+}

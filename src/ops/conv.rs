@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_rank, expect_shape};
+use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
 use crate::types::{Shape, TensorType, Window};
 
 /// Attributes of a convolution; pairs are (rows, columns).
@@ -37,7 +37,7 @@ impl Conv2d {
                     window.span(),
                     window.dilation,
                     window.stride,
-                    x.0[axis + 1] + self.padding[axis][0] + self.padding[axis][1],
+                    x.0[axis + 1].saturating_add(self.padding[axis][0]).saturating_add(self.padding[axis][1]),
                     axis + 1,
                 ))
             })?;
@@ -47,7 +47,7 @@ impl Conv2d {
 
     fn check(&self, x: &Shape, w: &Shape) -> Result<Shape, Mismatch> {
         let (ci, wi, co) = (x.0[3], w.0[2], w.0[3]);
-        if self.groups == 0 || wi * self.groups != ci || !co.is_multiple_of(self.groups) {
+        if self.groups == 0 || wi.saturating_mul(self.groups) != ci || !co.is_multiple_of(self.groups) {
             return Err(Mismatch::new(format!(
                 "input {x} has {ci} channels (NHWC) and the weight {w} takes {wi} (HWIO) in {} groups; \
                  the weight must be [kh,kw,{},out] with `out` a multiple of the groups",
@@ -67,20 +67,20 @@ impl Conv2d {
     }
 
     pub(super) fn infer_grad_input(&self, dy: &TensorType, w: &TensorType, x: &Shape) -> Result<TensorType, Mismatch> {
-        expect_f32(dy, "the gradient")?;
+        expect_f32(w, "the weight")?;
         expect_rank(w, 4, "the weight (HWIO)")?;
         let x = TensorType::f32(x.clone());
         expect_rank(&x, 4, "the input (NHWC)")?;
-        expect_shape(dy, &self.check(&x.shape, &w.shape)?, "the gradient")?;
+        expect_f32_of(dy, &self.check(&x.shape, &w.shape)?, "the gradient")?;
         Ok(x)
     }
 
     pub(super) fn infer_grad_weight(&self, x: &TensorType, dy: &TensorType, w: &Shape) -> Result<TensorType, Mismatch> {
-        expect_f32(dy, "the gradient")?;
+        expect_f32(x, "the input")?;
         expect_rank(x, 4, "the input (NHWC)")?;
         let w = TensorType::f32(w.clone());
         expect_rank(&w, 4, "the weight (HWIO)")?;
-        expect_shape(dy, &self.check(&x.shape, &w.shape)?, "the gradient")?;
+        expect_f32_of(dy, &self.check(&x.shape, &w.shape)?, "the gradient")?;
         Ok(w)
     }
 }

@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv::Conv2d;
-use super::{Binary, Mismatch, Unary, expect_f32};
+use super::{Binary, Mismatch, Unary, expect_f32, source};
 use crate::types::{Shape, TensorType};
 
 /// The kernel that the programs surround.
@@ -122,7 +122,7 @@ impl Program {
             let fits = match *step {
                 Step::Anchor => anchor,
                 Step::Constant(_) => true,
-                Step::Unary(_, a) => earlier(&[a]),
+                Step::Unary(f, a) => f.infer(&TensorType::f32(shape.clone())).map(|_| earlier(&[a]))?,
                 Step::Binary(_, a, b) => earlier(&[a, b]),
                 Step::Select(a, b, c) => earlier(&[a, b, c]),
                 Step::Operand(i) => {
@@ -223,21 +223,27 @@ impl Fused {
     }
 
     pub(super) fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
-        let items = self.items();
-        if self.chunks == 0 || items.div_ceil(items.div_ceil(self.chunks)) != self.chunks {
-            return Err(Mismatch::new(format!("{items} items cannot be cut into {} equal chunks", self.chunks)));
-        }
         let mut results = Vec::new();
         let (source, output) = match &self.anchor {
-            Anchor::Map(shape) => (shape.clone(), shape.clone()),
+            Anchor::Map(shape) => {
+                source::check_type(&TensorType::f32(shape.clone()))?;
+                (shape.clone(), shape.clone())
+            }
             Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
-                let y = conv.infer(&TensorType::f32(input.clone()), &TensorType::f32(weight.clone()))?;
-                if self.has_weight() && inputs.first().is_none_or(|w| w.shape != *weight) {
+                let (x, w) = (TensorType::f32(input.clone()), TensorType::f32(weight.clone()));
+                source::check_type(&x).and(source::check_type(&w))?;
+                let y = conv.infer(&x, &w)?;
+                source::check_type(&y)?;
+                if self.has_weight() && inputs.first().is_none_or(|w| **w != TensorType::f32(weight.clone())) {
                     return Err(Mismatch::new(format!("operand 0 must be the weight {weight}")));
                 }
                 (input.clone(), y.shape)
             }
         };
+        let items = self.items();
+        if self.chunks == 0 || items.div_ceil(items.div_ceil(self.chunks)) != self.chunks {
+            return Err(Mismatch::new(format!("{items} items cannot be cut into {} equal chunks", self.chunks)));
+        }
         if self.has_source() {
             self.source.check(&source, inputs, false, false)?;
             results.extend(self.source.results(&source, self.chunks));

@@ -135,6 +135,11 @@ impl Op {
     /// # Errors
     /// [`Mismatch`] says what does not fit.
     pub fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
+        let results = self.infer_family(inputs)?;
+        results.iter().try_for_each(source::check_type).map(|()| results)
+    }
+
+    fn infer_family(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
         let arity = |n: usize| {
             if inputs.len() == n {
                 Ok(())
@@ -144,8 +149,7 @@ impl Op {
         };
         let one = |r: Result<TensorType, Mismatch>| r.map(|t| vec![t]);
         match self {
-            Op::Input(ty) => arity(0).and(source::check_type(ty)).map(|()| vec![ty.clone()]),
-            Op::Parameter(ty, _) | Op::Buffer(ty, _) => arity(0).and(source::check_type(ty)).map(|()| vec![ty.clone()]),
+            Op::Input(ty) | Op::Parameter(ty, _) | Op::Buffer(ty, _) => arity(0).map(|()| vec![ty.clone()]),
             Op::Constant(t) => arity(0).map(|()| vec![t.ty()]),
             Op::Random(r) => arity(2).and_then(|()| one(r.infer(inputs[0], inputs[1]))),
             Op::Unary(u) => arity(1).and_then(|()| one(u.infer(inputs[0]))),
@@ -224,6 +228,10 @@ impl Op {
     pub fn is_state(&self) -> bool {
         matches!(self, Op::Parameter(..) | Op::Buffer(..))
     }
+    /// Whether the node's name is how a program is told its value: no other input or state may have it.
+    pub fn has_unique_name(&self) -> bool {
+        matches!(self, Op::Input(_)) || self.is_state()
+    }
     /// Whether the node has no operands.
     pub fn is_source(&self) -> bool {
         matches!(self, Op::Input(_) | Op::Parameter(..) | Op::Buffer(..) | Op::Constant(_))
@@ -244,4 +252,8 @@ fn expect_rank(ty: &TensorType, rank: usize, what: &str) -> Result<(), Mismatch>
 
 fn expect_shape(ty: &TensorType, shape: &Shape, what: &str) -> Result<(), Mismatch> {
     if &ty.shape == shape { Ok(()) } else { Err(Mismatch::new(format!("{what} must be {shape}, got {ty}"))) }
+}
+
+fn expect_f32_of(ty: &TensorType, shape: &Shape, what: &str) -> Result<(), Mismatch> {
+    expect_f32(ty, what).and_then(|()| expect_shape(ty, shape, what))
 }

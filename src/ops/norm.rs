@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_shape};
+use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
 use crate::types::{Shape, TensorType};
 
 /// Attributes of a training batch norm.
@@ -42,8 +42,7 @@ pub struct GradCoefficients {
 fn channel_vectors(channels: usize, operands: &[&TensorType]) -> Result<TensorType, Mismatch> {
     let vector = Shape(vec![channels]);
     for operand in operands {
-        expect_f32(operand, "each per-channel operand")?;
-        expect_shape(operand, &vector, "each per-channel operand")?;
+        expect_f32_of(operand, &vector, "each per-channel operand")?;
     }
     Ok(TensorType::f32(vector))
 }
@@ -69,7 +68,7 @@ pub(super) fn infer_eval(inputs: &[&TensorType]) -> Result<TensorType, Mismatch>
 }
 
 pub(super) fn infer_grad(inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
-    expect_shape(inputs[1], &inputs[0].shape, "the input")?;
+    expect_f32_of(inputs[1], &inputs[0].shape, "the input")?;
     let vector = channel_vectors(channels(inputs[0])?, &inputs[2..])?;
     Ok(vec![inputs[0].clone(), vector.clone(), vector])
 }
@@ -82,8 +81,9 @@ pub(super) fn infer_coefficients(
 ) -> Result<Vec<TensorType>, Mismatch> {
     let first = inputs[0];
     let vector = channel_vectors(channels(first)?, &inputs[partial..])?;
+    expect_rank(first, 2, "a partial sum ([chunks, channels])")?;
     for operand in &inputs[..partial] {
-        expect_shape(operand, &first.shape, "each partial sum")?;
+        expect_f32_of(operand, &first.shape, "each partial sum")?;
     }
     Ok(vec![vector; results])
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_rank, expect_shape};
+use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
 use crate::types::{Shape, TensorType, Window};
 
 /// Attributes of a pooling window; pairs are (rows, columns).
@@ -26,6 +26,10 @@ impl Pool {
     }
 
     fn output(&self, x: &Shape) -> Result<Shape, Mismatch> {
+        // the position of a maximum is held in f32
+        if self.size[0].saturating_mul(self.size[1]) > 1 << 24 {
+            return Err(Mismatch::new(format!("a window of {:?} has more than 2²⁴ pixels", self.size)));
+        }
         let mut out = [0; 2];
         for (axis, size) in out.iter_mut().enumerate() {
             // a window that lies wholly in the padding would have no maximum
@@ -53,7 +57,7 @@ impl Pool {
 
     pub(super) fn infer_index(&self, x: &TensorType, y: &TensorType) -> Result<TensorType, Mismatch> {
         let out = self.infer(x)?;
-        expect_shape(y, &out.shape, "the pooled tensor")?;
+        expect_f32_of(y, &out.shape, "the pooled tensor")?;
         Ok(out)
     }
 
@@ -61,8 +65,7 @@ impl Pool {
         let x = TensorType::f32(x.clone());
         let out = self.infer(&x)?;
         for operand in operands {
-            expect_f32(operand, "the operand")?;
-            expect_shape(operand, &out.shape, "the operand")?;
+            expect_f32_of(operand, &out.shape, "the operand")?;
         }
         Ok(x)
     }

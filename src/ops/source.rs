@@ -45,15 +45,15 @@ pub struct Random {
     pub stream: u32,
 }
 
+/// Rounds of the mixer `triple32`: `x ^= x >> shift; x *= factor` (no product in the last round).
+pub const TRIPLE32: [(i64, u32); 4] = [(17, 0xed5a_d4bb), (11, 0xac4c_1b51), (15, 0x3184_8bab), (14, 0)];
+
 /// The mixer of [`Random`]: `triple32`, a bijection of 32-bit words.
-pub fn triple32(mut x: u32) -> u32 {
-    x ^= x >> 17;
-    x = x.wrapping_mul(0xed5a_d4bb);
-    x ^= x >> 11;
-    x = x.wrapping_mul(0xac4c_1b51);
-    x ^= x >> 15;
-    x = x.wrapping_mul(0x3184_8bab);
-    x ^ (x >> 14)
+pub fn triple32(word: u32) -> u32 {
+    TRIPLE32.iter().fold(word, |x, &(shift, factor)| {
+        let x = x ^ (x >> shift);
+        if factor == 0 { x } else { x.wrapping_mul(factor) }
+    })
 }
 
 impl Random {
@@ -71,8 +71,7 @@ impl Random {
         if seed != &scalar || step != &scalar {
             return Err(Mismatch::new(format!("takes a seed and a step of type {scalar}, got {seed} and {step}")));
         }
-        let ty = TensorType::f32(self.shape.clone());
-        check_type(&ty).map(|()| ty)
+        Ok(TensorType::f32(self.shape.clone()))
     }
 }
 

@@ -1,7 +1,100 @@
 //! The plan: in which order nodes run and where each value lives. Pure functions, nothing runs here.
+//!
+//! ```text
+//!  Graph ─▶ tasks ─▶ schedule ─▶ liveness ─▶ memory ─▶ Planned ─▶ verify
+//!           what     in which    buffers,    offsets   steps with
+//!           runs     order       lifetimes             places
+//! ```
+//!
+//! What a kernel may rely on and must keep to:
+//! - A step of op [`Op::Reshape`] copies its operand's bytes to its result. All other nodes that only rename
+//!   (reshapes, casts to the same type, …) are no steps; their users see the operand's place under their type.
+//! - A result in an operand's place is computed in place ([`inplace`] says when and what that asks of a kernel).
+//! - Inputs keep their place and are never overwritten, so a run may use those of the run before. Outputs
+//!   and constants have places of their own; outputs are valid from the end of a run to the start of the next.
+//! - A state is overwritten by the step that makes its new value where that is legal; steps that are placed
+//!   after it and name the state's place use the new value.
 
+use crate::error::Error;
+use crate::graph::Graph;
 use crate::ops::Op;
 use crate::types::TensorType;
+
+mod inplace;
+mod liveness;
+pub mod memory;
+mod schedule;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verify;
+
+use tasks::{Origin, Tasks};
+
+/// Plans a graph: order, lifetimes, places. A pure function of the graph.
+///
+/// # Errors
+/// [`Error::Invalid`] when nodes form a cycle; [`Error::Plan`] when the plan fails its own check (debug
+/// builds only; [`Planned::verify`] does it in any build).
+pub fn plan(graph: &Graph) -> Result<Planned, Error> {
+    let tasks = Tasks::of(graph)?;
+    let order = schedule::schedule(&tasks);
+    let lives = liveness::analyse(&tasks, &order);
+    let layout = memory::assign(&lives.buffers);
+    let planned = assemble(graph.name(), tasks, &order, &lives, &layout);
+    if cfg!(debug_assertions) {
+        planned.verify()?;
+    }
+    Ok(planned)
+}
+
+/// Writes down what the stages decided.
+fn assemble(name: &str, all: Tasks, order: &[usize], lives: &liveness::Lives, layout: &memory::Layout) -> Planned {
+    let place = |item: usize| match (all.items[item].slot, all.items[item].origin) {
+        (Some(slot), _) | (None, Origin::State(slot)) => Place::State(slot),
+        (None, Origin::Input | Origin::Constant | Origin::Task(_)) => {
+            Place::Work(lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]))
+        }
+    };
+    let placed = |(item, ty): &(usize, TensorType)| Placed { ty: ty.clone(), place: place(*item) };
+    let mut dead_after: Vec<Vec<(usize, usize)>> = vec![Vec::new(); order.len()];
+    for (buffer, interval) in lives.buffers.iter().enumerate() {
+        if !lives.kept[buffer] {
+            dead_after[interval.last].push((layout.offsets[buffer], interval.bytes));
+        }
+    }
+    let (mut prepare, mut steps) = (Vec::new(), Vec::new());
+    for (&index, dead_after) in order.iter().zip(dead_after) {
+        let task = &all.tasks[index];
+        let step = PlannedStep {
+            name: task.name.clone(),
+            op: task.op.clone(),
+            operands: task.operands.iter().map(placed).collect(),
+            results: task.results.iter().map(placed).collect(),
+            dead_after,
+        };
+        if task.prepare { prepare.push(step) } else { steps.push(step) }
+    }
+    let port = |n: &tasks::Named| Port {
+        name: n.name.clone(),
+        placed: Placed { ty: n.ty.clone(), place: place(n.item) },
+        classes: n.classes,
+    };
+    let offset = |item: usize| lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]);
+    Planned {
+        name: name.to_string(),
+        prepare,
+        steps,
+        states: all.states.iter().map(|n| StateSlot { name: n.name.clone(), ty: n.ty.clone() }).collect(),
+        constants: all.constants.iter().map(|(item, bytes)| (offset(*item), bytes.clone())).collect(),
+        inputs: all.inputs.iter().map(port).collect(),
+        outputs: all.outputs.iter().map(port).collect(),
+        work_bytes: layout.bytes,
+        live_bytes: lives.peak(),
+        writes_states: all.writes_states(),
+    }
+}
 
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -133,7 +133,7 @@ impl Recipe {
     pub fn training_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
         let augment = Some(Augment::default());
         let options = LoaderOptions { batch_size: self.batch, augment, seed: self.seed, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(|e| Error::Data(e.to_string()))
+        Loader::new(Arc::clone(data), options).map_err(Error::Data)
     }
     /// Batches to evaluate on: the images as they are, in their order.
     ///
@@ -141,7 +141,7 @@ impl Recipe {
     /// As [`Recipe::training_batches`].
     pub fn test_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
         let options = LoaderOptions { batch_size: self.batch, shuffle: false, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(|e| Error::Data(e.to_string()))
+        Loader::new(Arc::clone(data), options).map_err(Error::Data)
     }
 
     /// The recipe as a checkpoint's metadata, after `epochs` complete epochs.

@@ -20,10 +20,12 @@ use outrigger_runtime::Team;
 use super::layout::Layout;
 use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, training_graph};
 use super::weights::{Restore, WeightFile};
-use crate::compile::{Options, Program, Session, Store, compile};
+use crate::compile::{Options, Program, compile};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::model::Model;
+use crate::session::Session;
+use crate::store::Store;
 use crate::tensor::Tensor;
 
 /// How a [`Trainer`] works.
@@ -242,7 +244,7 @@ impl<M: Model> Trainer<M> {
         reset(&self.store)?;
         match checked {
             Ok(()) => Ok(None),
-            Err(Error::Runtime(what)) => Ok(Some(what)),
+            Err(Error::Runtime(what)) => Ok(Some(what.to_string())),
             Err(other) => Err(other),
         }
     }
@@ -266,7 +268,10 @@ fn step_graph(model: &impl Model, optimizer: &Optimizer, batch: usize) -> Result
 fn session(programs: &mut HashMap<usize, Ready>, batch: usize) -> Result<&mut Session, Error> {
     match programs.get_mut(&batch) {
         Some(ready) => Ok(&mut ready.session),
-        None => Err(Error::Runtime(format!("no program for a batch of {batch} was compiled"))),
+        None => Err(Error::Option {
+            option: "batch".to_string(),
+            reason: format!("no program for a batch of {batch} was compiled"),
+        }),
     }
 }
 

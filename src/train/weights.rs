@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 use super::atomic::write_file;
 use super::layout::Layout;
 use super::optimizer::is_training_state;
-use crate::compile::Store;
 use crate::error::{Error, nearest};
+use crate::store::Store;
 use crate::tensor::{Data, Tensor};
 use crate::types::Shape;
 

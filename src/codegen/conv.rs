@@ -1,0 +1,365 @@
+//! Direct convolution, forward (design: no im2col).
+//!
+//! ```text
+//!  for each image of the chunk
+//!    source program ──▶ zero-padded block in scratch: (H+p)×(W+p)×C
+//!    for each output row
+//!      for each panel of output channels, for each run of pixels: tile ──▶ row
+//!      result program on the row ──▶ outputs, sums
+//! ```
+//!
+//! For each ky the (kx, ci) run of the block is contiguous, so the tile sees one long k loop a kernel row.
+
+use cranelift_codegen::ir::Value;
+
+use super::emit::{Count, Emit};
+use super::isa::Isa;
+use super::region::{Access, Extent, Region, Sink, Source, operands_of, output_step};
+use super::tile::{Calls, Loop, Tile, tile_size};
+use crate::ops::{Conv2d, Output, Program};
+use crate::types::Shape;
+
+/// Bytes of an f32.
+pub(super) const F: i64 = 4;
+/// Channel counts in scratch and packed weights are rounded up to this: every target's tile divides it.
+pub(super) const PANEL: usize = 16;
+
+/// Rounds channels up to whole panels.
+pub(super) fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(PANEL)
+}
+
+/// All extents of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Geometry {
+    pub(super) conv: Conv2d,
+    pub(super) images: usize,
+    /// Input rows and columns.
+    pub(super) size: [usize; 2],
+    /// Output rows and columns.
+    pub(super) output: [usize; 2],
+    /// Kernel rows and columns.
+    pub(super) kernel: [usize; 2],
+    /// Input channels.
+    pub(super) ci: usize,
+    /// Output channels.
+    pub(super) co: usize,
+}
+
+impl Geometry {
+    /// Extents from shapes that passed shape inference; `groups` is 1.
+    pub(super) fn new(conv: Conv2d, input: &Shape, weight: &Shape) -> Option<Geometry> {
+        let (kernel, size) = ([weight.0[0], weight.0[1]], [input.0[1], input.0[2]]);
+        let rows = conv.window(0, kernel[0]).output(size[0], conv.padding[0])?;
+        let columns = conv.window(1, kernel[1]).output(size[1], conv.padding[1])?;
+        Some(Geometry {
+            conv,
+            images: input.0[0],
+            size,
+            output: [rows, columns],
+            kernel,
+            ci: input.0[3],
+            co: weight.0[3],
+        })
+    }
+    /// Multiply-adds count two.
+    pub(super) fn flops(&self) -> u64 {
+        let per_pixel = self.kernel[0] * self.kernel[1] * self.ci * self.co;
+        2 * (self.images * self.output[0] * self.output[1] * per_pixel) as u64
+    }
+    /// Rows and columns of the zero-padded input.
+    pub(super) fn block(&self) -> [usize; 2] {
+        [0, 1].map(|a| self.size[a] + self.conv.padding[a][0] + self.conv.padding[a][1])
+    }
+    pub(super) fn is_padded(&self) -> bool {
+        self.conv.padding != [[0; 2]; 2]
+    }
+    pub(super) fn input_bytes(&self) -> i64 {
+        (self.size[0] * self.size[1] * self.ci) as i64 * F
+    }
+    pub(super) fn output_bytes(&self) -> i64 {
+        (self.output[0] * self.output[1] * self.co) as i64 * F
+    }
+}
+
+/// Hands out 64-byte aligned pieces of the worker's scratch.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) bytes: usize,
+}
+
+impl Scratch {
+    pub(super) fn take(&mut self, floats: usize) -> i64 {
+        let offset = self.bytes;
+        // one vector of slack behind every piece
+        self.bytes += (floats * 4).next_multiple_of(64) + 64;
+        offset as i64
+    }
+}
+
+/// A program with the shapes of the node's operands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bound {
+    pub(super) program: Program,
+    /// Whether each of the node's operands has the program's full shape, by operand index.
+    pub(super) full: Vec<bool>,
+    /// Whether each of the node's operands is a scalar.
+    pub(super) scalar: Vec<bool>,
+    /// Argument index of each of the program's outputs.
+    pub(super) outputs: Vec<usize>,
+}
+
+/// Pointers of the current image or row for full tensors, by argument index.
+pub(super) struct Cursor {
+    entries: Vec<(usize, Value)>,
+}
+
+impl Cursor {
+    pub(super) fn get(&self, argument: usize, fallback: Value) -> Value {
+        self.entries.iter().find(|(a, _)| *a == argument).map_or(fallback, |&(_, v)| v)
+    }
+    pub(super) fn new(arguments: &[usize], pointers: &[Value]) -> Cursor {
+        Cursor { entries: arguments.iter().copied().zip(pointers.iter().copied()).collect() }
+    }
+}
+
+impl Bound {
+    /// Arguments that are walked image by image: full operands and full outputs.
+    pub(super) fn full_arguments(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = operands_of(&self.program).into_iter().filter(|&i| self.full[i]).collect();
+        for (output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
+            if matches!(output, Output::Full(_)) {
+                all.push(argument);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+    /// The region of this program over `extent`. Full tensors are dense: `row` bytes from one row to the
+    /// next, starting at the cursor. Sums go to the chunk's row of the partial sums.
+    pub(super) fn region<'p>(
+        &'p self,
+        e: &mut Emit<'_>,
+        cursor: &Cursor,
+        extent: Extent,
+        row: i64,
+        anchor: Option<Access>,
+    ) -> Region<'p> {
+        let column = extent.channels as i64 * F;
+        let mut operands = Vec::new();
+        for index in operands_of(&self.program) {
+            let base = e.argument(index);
+            let source = if self.full[index] {
+                Source::Full(Access { base: cursor.get(index, base), row, column })
+            } else if self.scalar[index] {
+                Source::Scalar(base)
+            } else {
+                Source::Channel(base)
+            };
+            operands.push((index, source));
+        }
+        let mut sinks = Vec::new();
+        for (&output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
+            let base = e.argument(argument);
+            sinks.push(match output {
+                Output::Full(step) => Sink::Full(step, Access { base: cursor.get(argument, base), row, column }),
+                Output::Sums(step) => Sink::Sums(step, sums_row(e, base, extent.channels)),
+            });
+        }
+        debug_assert!(self.program.outputs.iter().all(|&o| output_step(o) < self.program.steps.len()));
+        Region { program: &self.program, extent, operands, anchor, sinks }
+    }
+    /// Zeroes this chunk's partial sums.
+    pub(super) fn clear_sums(&self, e: &mut Emit<'_>, channels: usize) {
+        for (output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
+            if matches!(output, Output::Sums(_)) {
+                let base = e.argument(argument);
+                let row = sums_row(e, base, channels);
+                e.clear(row, channels * 4);
+            }
+        }
+    }
+    /// Whether the anchor's result is stored as it is and nothing else happens.
+    pub(super) fn stores_anchor(&self) -> Option<usize> {
+        let plain = self.program == Program::store_anchor();
+        plain.then(|| self.outputs[0])
+    }
+}
+
+fn sums_row(e: &mut Emit<'_>, base: Value, channels: usize) -> Value {
+    let chunk = e.chunk();
+    e.at(base, chunk, channels as i64 * F)
+}
+
+/// A forward convolution. Arguments: operands (0 is the weight), results, then the packed weight if
+/// the output channels are no whole panels.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Forward {
+    pub(super) isa: Isa,
+    pub(super) geometry: Geometry,
+    pub(super) chunks: usize,
+    pub(super) source: Bound,
+    pub(super) result: Bound,
+    /// Argument of the weight, rows of whole panels.
+    pub(super) weight: usize,
+}
+
+/// Calls of tiles along a row: the tile for whole runs and the one for what is left.
+pub(super) struct Tiles {
+    pub(super) whole: Tile,
+    pub(super) rest: Option<Tile>,
+    count: usize,
+}
+
+impl Tiles {
+    /// Cuts `rows` into runs of `tile.rows`.
+    pub(super) fn new(tile: Tile, rows: usize) -> Tiles {
+        let rest = rows % tile.rows;
+        let rest = (rest > 0).then(|| Tile { rows: rest, ..tile.clone() });
+        Tiles { count: rows / tile.rows, rest, whole: tile }
+    }
+    pub(super) fn list(&self) -> Vec<Tile> {
+        let whole = (self.count > 0).then(|| self.whole.clone());
+        whole.into_iter().chain(self.rest.clone()).collect()
+    }
+    /// Covers `panels` panels of columns and all rows; `a`, `b`, `c` point at the first.
+    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>, panels: usize, a: Value, b: Value, c: Value) {
+        let width = self.whole.columns() as i64 * F;
+        let run = self.whole.rows as i64;
+        let (step_a, step_c) = (run * self.whole.a_row, run * self.whole.c_row);
+        e.repeat(Count::Static(panels), &[(b, width), (c, width)], &[], |e, at, _| {
+            let (b, c) = (at[0], at[1]);
+            if self.count > 0 {
+                let function = e.import(calls(&self.whole));
+                e.repeat(Count::Static(self.count), &[(a, step_a), (c, step_c)], &[], |e, at, _| {
+                    e.call(function, &[at[0], b, at[1]]);
+                    Vec::new()
+                });
+            }
+            if let Some(rest) = &self.rest {
+                let function = e.import(calls(rest));
+                let a = e.offset(a, step_a * self.count as i64);
+                let c = e.offset(c, step_c * self.count as i64);
+                e.call(function, &[a, b, c]);
+            }
+            Vec::new()
+        });
+    }
+}
+
+impl Forward {
+    /// Bytes of worker scratch.
+    pub(super) fn scratch(&self) -> usize {
+        self.layout().2
+    }
+    /// Offsets of the block and the row in scratch, and the total.
+    fn layout(&self) -> (i64, i64, usize) {
+        let g = &self.geometry;
+        let mut scratch = Scratch::default();
+        let [rows, columns] = g.block();
+        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(rows * columns * g.ci) };
+        let row = scratch.take(g.output[1] * padded(g.co));
+        (block, row, scratch.bytes)
+    }
+    /// The operand that the tiles can read without a copy.
+    fn reads_operand(&self) -> Option<usize> {
+        if self.geometry.is_padded() { None } else { self.source.program.is_operand().filter(|&i| self.source.full[i]) }
+    }
+    /// The output row that the tiles can write without a copy.
+    fn writes_output(&self) -> Option<usize> {
+        if self.geometry.co.is_multiple_of(PANEL) { self.result.stores_anchor() } else { None }
+    }
+
+    pub(super) fn tiles(&self) -> Tiles {
+        let g = &self.geometry;
+        let columns = padded(g.co);
+        let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
+        let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
+        let b = columns as i64 * F;
+        let tile = Tile {
+            isa: self.isa,
+            rows,
+            vectors,
+            loops: vec![
+                Loop {
+                    count: g.kernel[0],
+                    a: g.conv.dilation[0] as i64 * block_row,
+                    b: b * (g.kernel[1] * g.ci) as i64,
+                },
+                Loop { count: g.kernel[1], a: g.conv.dilation[1] as i64 * ci, b: b * g.ci as i64 },
+                Loop { count: g.ci, a: F, b },
+            ],
+            a_row: g.conv.stride[1] as i64 * ci,
+            c_row: b,
+            accumulate: false,
+        };
+        Tiles::new(tile.simplified(), g.output[1])
+    }
+
+    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
+        let g = &self.geometry;
+        let (block_at, row_at, _) = self.layout();
+        let scratch = e.scratch();
+        let block = e.offset(scratch, block_at);
+        let row = e.offset(scratch, row_at);
+        let weight = e.argument(self.weight);
+        let [block_rows, block_columns] = g.block();
+        let ci = g.ci as i64 * F;
+        let block_row = block_columns as i64 * ci;
+        if g.is_padded() {
+            e.clear(block, block_rows * block_columns * g.ci * 4);
+        }
+        self.source.clear_sums(e, g.ci);
+        self.result.clear_sums(e, g.co);
+        let (first, count) = e.chunk_range(g.images, self.chunks);
+        let inputs = self.source.full_arguments();
+        let outputs = self.result.full_arguments();
+        let mut walked: Vec<(Value, i64)> = Vec::new();
+        for &argument in &inputs {
+            let base = e.argument(argument);
+            walked.push((e.at(base, first, g.input_bytes()), g.input_bytes()));
+        }
+        for &argument in &outputs {
+            let base = e.argument(argument);
+            walked.push((e.at(base, first, g.output_bytes()), g.output_bytes()));
+        }
+        e.repeat(count, &walked, &[], |e, at, _| {
+            let (at_input, at_output) = at.split_at(inputs.len());
+            let cursor = Cursor::new(&inputs, at_input);
+            let a = match self.reads_operand() {
+                Some(operand) => cursor.get(operand, block),
+                None => {
+                    let extent =
+                        Extent { rows: Count::Static(g.size[0]), columns: Count::Static(g.size[1]), channels: g.ci };
+                    let mut region = self.source.region(e, &cursor, extent, g.size[1] as i64 * ci, None);
+                    let inner = g.conv.padding[0][0] as i64 * block_row + g.conv.padding[1][0] as i64 * ci;
+                    let base = e.offset(block, inner);
+                    region
+                        .sinks
+                        .push(Sink::Full(self.source.program.value, Access { base, row: block_row, column: ci }));
+                    region.emit(e);
+                    block
+                }
+            };
+            let output_row = (g.output[1] * g.co) as i64 * F;
+            let mut rows: Vec<(Value, i64)> = vec![(a, g.conv.stride[0] as i64 * block_row)];
+            rows.extend(at_output.iter().map(|&p| (p, output_row)));
+            e.repeat(Count::Static(g.output[0]), &rows, &[], |e, at, _| {
+                let cursor = Cursor::new(&outputs, &at[1..]);
+                let direct = self.writes_output();
+                let c = direct.map_or(row, |argument| cursor.get(argument, row));
+                let tiles = self.tiles();
+                let panels = padded(g.co) / tiles.whole.columns();
+                tiles.emit(e, calls, panels, at[0], weight, c);
+                if direct.is_none() {
+                    let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
+                    let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
+                    self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
+                }
+                Vec::new()
+            });
+            Vec::new()
+        });
+    }
+}

@@ -1,0 +1,409 @@
+//! The gradients of a direct convolution, both from one reading of `dy` and `x`.
+//!
+//! ```text
+//!  for each image of the chunk
+//!    gradient program ──▶ zero-padded dy block        source program ──▶ zero-padded x block
+//!    data:   for each input row: tiles over (taps, co) of dy and the transposed weight ──▶ row
+//!            result program on the row ──▶ outputs, sums
+//!    filter: for each ky: tiles over the pixels of x (rows: kx, ci) and dy (columns: co), added to the
+//!            chunk's partial weight gradient
+//! ```
+//!
+//! With stride s the input pixels fall into s×s phases; each phase is a convolution of dy with the taps
+//! that reach it, so no product with an inserted zero is ever computed. The taps of a phase form an
+//! arithmetic progression, walked backwards through dy.
+
+use cranelift_codegen::ir::Value;
+
+use super::conv::{Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::emit::{Count, Emit};
+use super::isa::Isa;
+use super::region::{Access, Extent, Region, Sink, Source};
+use super::tile::{Calls, Loop, Tile, tile_size};
+use crate::ops::{Output, Program};
+
+/// Gradients of a convolution. Arguments: operands (0 is the weight if `data`), results, then the
+/// transposed weight `[kh, kw, co, padded(ci)]` if `data`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Backward {
+    pub(super) isa: Isa,
+    pub(super) geometry: Geometry,
+    pub(super) chunks: usize,
+    /// Makes x; present for the weight gradient.
+    pub(super) source: Option<Bound>,
+    /// Makes dy.
+    pub(super) gradient: Bound,
+    /// Takes dx; present for the data gradient.
+    pub(super) result: Option<Bound>,
+    /// Argument of the transposed weight (with `result`).
+    pub(super) weight: usize,
+    /// Argument of the partial weight gradients (with `source`).
+    pub(super) partial: usize,
+}
+
+/// The taps of one axis that reach the input pixels of one phase.
+struct Taps {
+    count: usize,
+    /// First tap and distance of taps in the kernel.
+    first: usize,
+    step: usize,
+    /// Output position of the first tap for the phase's first pixel, and its change from tap to tap.
+    start: i64,
+    back: i64,
+}
+
+struct Layout {
+    gradient: i64,
+    source: i64,
+    row: i64,
+    weight: i64,
+    bytes: usize,
+}
+
+impl Backward {
+    fn taps(&self, axis: usize, phase: usize) -> Taps {
+        let g = &self.geometry;
+        let (stride, dilation) = (g.conv.stride[axis] as i64, g.conv.dilation[axis] as i64);
+        let position = |k: usize| phase as i64 + g.conv.padding[axis][0] as i64 - k as i64 * dilation;
+        let reach: Vec<usize> = (0..g.kernel[axis]).filter(|&k| position(k).rem_euclid(stride) == 0).collect();
+        let Some(&first) = reach.first() else { return Taps { count: 0, first: 0, step: 1, start: 0, back: 0 } };
+        let step = reach.get(1).map_or(1, |second| second - first);
+        Taps {
+            count: reach.len(),
+            first,
+            step,
+            start: position(first).div_euclid(stride),
+            back: step as i64 * dilation / stride,
+        }
+    }
+
+    /// Zeros before and after dy on `axis`, so that every tap of every phase stays inside the block.
+    fn margin(&self, axis: usize) -> [usize; 2] {
+        let g = &self.geometry;
+        if self.result.is_none() {
+            return [0, 0];
+        }
+        let (mut low, mut high) = (0i64, g.output[axis] as i64 - 1);
+        for phase in 0..g.conv.stride[axis].min(g.size[axis]) {
+            let taps = self.taps(axis, phase);
+            if taps.count == 0 {
+                continue;
+            }
+            let pixels = (g.size[axis] - phase).div_ceil(g.conv.stride[axis]) as i64;
+            low = low.min(taps.start - taps.back * (taps.count as i64 - 1));
+            high = high.max(taps.start + pixels - 1);
+        }
+        [(-low) as usize, (high - (g.output[axis] as i64 - 1)) as usize]
+    }
+
+    /// Rows and columns of the dy block.
+    fn gradient_block(&self) -> [usize; 2] {
+        [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1])
+    }
+    /// The operand that can serve as dy block as it is.
+    fn reads_gradient(&self) -> Option<usize> {
+        let g = &self.geometry;
+        let plain = self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL);
+        if plain { self.gradient.program.is_operand().filter(|&i| self.gradient.full[i]) } else { None }
+    }
+    /// The operand that can serve as x block as it is.
+    fn reads_source(&self) -> Option<usize> {
+        let source = self.source.as_ref()?;
+        if self.geometry.is_padded() { None } else { source.program.is_operand().filter(|&i| source.full[i]) }
+    }
+    fn writes_result(&self) -> Option<usize> {
+        let result = self.result.as_ref()?;
+        if self.geometry.ci.is_multiple_of(PANEL) { result.stores_anchor() } else { None }
+    }
+
+    fn layout(&self) -> Layout {
+        let g = &self.geometry;
+        let mut scratch = Scratch::default();
+        let [rows, columns] = self.gradient_block();
+        let gradient = if self.reads_gradient().is_some() { 0 } else { scratch.take(rows * columns * padded(g.co)) };
+        let [rows, columns] = g.block();
+        let copies = self.source.is_some() && self.reads_source().is_none();
+        let source = if copies { scratch.take(rows * columns * g.ci) } else { 0 };
+        let row = if self.result.is_some() { scratch.take(g.size[1] * padded(g.ci)) } else { 0 };
+        let ragged = self.source.is_some() && !g.co.is_multiple_of(PANEL);
+        let weight = if ragged { scratch.take(g.kernel[0] * g.kernel[1] * g.ci * padded(g.co)) } else { 0 };
+        Layout { gradient, source, row, weight, bytes: scratch.bytes }
+    }
+    /// Bytes of worker scratch.
+    pub(super) fn scratch(&self) -> usize {
+        self.layout().bytes
+    }
+
+    /// Tiles of the data gradient for a phase, or `None` when no tap reaches it.
+    fn data_tiles(&self, phase: [usize; 2]) -> Option<Tiles> {
+        let g = &self.geometry;
+        let (taps_y, taps_x) = (self.taps(0, phase[0]), self.taps(1, phase[1]));
+        if taps_y.count == 0 || taps_x.count == 0 {
+            return None;
+        }
+        let pixel = padded(g.co) as i64 * F;
+        let row = self.gradient_block()[1] as i64 * pixel;
+        let columns = padded(g.ci);
+        let b = columns as i64 * F;
+        let pixels = (g.size[1] - phase[1]).div_ceil(g.conv.stride[1]);
+        let (rows, vectors) = tile_size(self.isa, pixels, columns);
+        let tile = Tile {
+            isa: self.isa,
+            rows,
+            vectors,
+            loops: vec![
+                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * g.co) as i64 },
+                Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * g.co) as i64 },
+                Loop { count: g.co, a: F, b },
+            ],
+            a_row: pixel,
+            c_row: g.conv.stride[1] as i64 * b,
+            accumulate: false,
+        };
+        Some(Tiles::new(tile.simplified(), pixels))
+    }
+
+    /// Tiles of the weight gradient: the rows of one ky (all kx, or one kx when columns are dilated).
+    fn filter_tiles(&self) -> Tiles {
+        let g = &self.geometry;
+        let columns = padded(g.co);
+        let (pixel_x, pixel_y) = (g.ci as i64 * F, columns as i64 * F);
+        let run = if g.conv.dilation[1] == 1 { g.kernel[1] * g.ci } else { g.ci };
+        let (rows, vectors) = tile_size(self.isa, run, columns);
+        let tile = Tile {
+            isa: self.isa,
+            rows,
+            vectors,
+            loops: vec![
+                Loop {
+                    count: g.output[0],
+                    a: g.conv.stride[0] as i64 * g.block()[1] as i64 * pixel_x,
+                    b: self.gradient_block()[1] as i64 * pixel_y,
+                },
+                Loop { count: g.output[1], a: g.conv.stride[1] as i64 * pixel_x, b: pixel_y },
+            ],
+            a_row: F,
+            c_row: pixel_y,
+            accumulate: true,
+        };
+        Tiles::new(tile.simplified(), run)
+    }
+
+    fn phases(&self) -> Vec<[usize; 2]> {
+        let g = &self.geometry;
+        let along = |axis: usize| 0..g.conv.stride[axis].min(g.size[axis]);
+        along(0).flat_map(|y| along(1).map(move |x| [y, x])).collect()
+    }
+
+    /// Every tile that the kernel calls.
+    pub(super) fn tiles(&self) -> Vec<Tile> {
+        let mut tiles = Vec::new();
+        if self.result.is_some() {
+            tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
+        }
+        if self.source.is_some() {
+            tiles.extend(self.filter_tiles().list());
+        }
+        tiles
+    }
+
+    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
+        let g = &self.geometry;
+        let layout = self.layout();
+        let scratch = e.scratch();
+        let gradient = e.offset(scratch, layout.gradient);
+        let source = e.offset(scratch, layout.source);
+        let weight_bytes = g.kernel[0] * g.kernel[1] * g.ci * g.co * 4;
+        self.clear(e, gradient, source);
+        let partial = self.source.as_ref().map(|_| {
+            let base = e.argument(self.partial);
+            let chunk = e.chunk();
+            e.at(base, chunk, weight_bytes as i64)
+        });
+        // ragged channels are summed in scratch, where rows are whole panels
+        let ragged = !g.co.is_multiple_of(PANEL);
+        let sums = partial.map(|p| if ragged { e.offset(scratch, layout.weight) } else { p });
+        if let Some(sums) = sums {
+            e.clear(sums, g.kernel[0] * g.kernel[1] * g.ci * padded(g.co) * 4);
+        }
+        let (first, count) = e.chunk_range(g.images, self.chunks);
+        let of_input: Vec<usize> = {
+            let mut all: Vec<usize> =
+                [&self.source, &self.result].into_iter().flatten().flat_map(Bound::full_arguments).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        let of_output = self.gradient.full_arguments();
+        let mut walked: Vec<(Value, i64)> = Vec::new();
+        for (arguments, bytes) in [(&of_input, g.input_bytes()), (&of_output, g.output_bytes())] {
+            for &argument in arguments {
+                let base = e.argument(argument);
+                walked.push((e.at(base, first, bytes), bytes));
+            }
+        }
+        e.repeat(count, &walked, &[], |e, at, _| {
+            let (at_input, at_output) = at.split_at(of_input.len());
+            let (inputs, outputs) = (Cursor::new(&of_input, at_input), Cursor::new(&of_output, at_output));
+            let dy = self.fill_gradient(e, &outputs, gradient);
+            if let (Some(program), Some(sums)) = (&self.source, sums) {
+                let x = self.fill_source(e, program, &inputs, source);
+                self.filter(e, calls, x, dy, sums);
+            }
+            if let Some(result) = &self.result {
+                let row = e.offset(scratch, layout.row);
+                self.data(e, calls, result, (&of_input, at_input), dy, row);
+            }
+            Vec::new()
+        });
+        if let (true, Some(partial), Some(sums)) = (ragged, partial, sums) {
+            let copy = Program::operand(0);
+            let columns = Count::Static(g.kernel[0] * g.kernel[1] * g.ci);
+            let from = Access { base: sums, row: 0, column: padded(g.co) as i64 * F };
+            let to = Access { base: partial, row: 0, column: g.co as i64 * F };
+            Region {
+                program: &copy,
+                extent: Extent { rows: Count::Static(1), columns, channels: g.co },
+                operands: vec![(0, Source::Full(from))],
+                anchor: None,
+                sinks: vec![Sink::Full(0, to)],
+            }
+            .emit(e);
+        }
+    }
+
+    /// Zeroes what must be zero before the first image: borders, padding channels, sums.
+    fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value) {
+        let g = &self.geometry;
+        let [rows, columns] = self.gradient_block();
+        if self.reads_gradient().is_none() && ([rows, columns] != g.output || !g.co.is_multiple_of(PANEL)) {
+            e.clear(gradient, rows * columns * padded(g.co) * 4);
+        }
+        let [rows, columns] = g.block();
+        if self.source.is_some() && g.is_padded() {
+            e.clear(source, rows * columns * g.ci * 4);
+        }
+        self.gradient.clear_sums(e, g.co);
+        for program in [&self.source, &self.result].into_iter().flatten() {
+            program.clear_sums(e, g.ci);
+        }
+    }
+
+    /// Runs the gradient program into the dy block; returns where dy's first pixel's block starts.
+    fn fill_gradient(&self, e: &mut Emit<'_>, cursor: &Cursor, block: Value) -> Value {
+        let g = &self.geometry;
+        if let Some(operand) = self.reads_gradient() {
+            return cursor.get(operand, block);
+        }
+        let pixel = padded(g.co) as i64 * F;
+        let block_row = self.gradient_block()[1] as i64 * pixel;
+        let extent = Extent { rows: Count::Static(g.output[0]), columns: Count::Static(g.output[1]), channels: g.co };
+        let mut region = self.gradient.region(e, cursor, extent, (g.output[1] * g.co) as i64 * F, None);
+        let inner = self.margin(0)[0] as i64 * block_row + self.margin(1)[0] as i64 * pixel;
+        let base = e.offset(block, inner);
+        region.sinks.push(Sink::Full(self.gradient.program.value, Access { base, row: block_row, column: pixel }));
+        region.emit(e);
+        block
+    }
+
+    fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
+        let g = &self.geometry;
+        if let Some(operand) = self.reads_source() {
+            return cursor.get(operand, block);
+        }
+        let pixel = g.ci as i64 * F;
+        let block_row = g.block()[1] as i64 * pixel;
+        let extent = Extent { rows: Count::Static(g.size[0]), columns: Count::Static(g.size[1]), channels: g.ci };
+        let mut region = program.region(e, cursor, extent, g.size[1] as i64 * pixel, None);
+        let inner = g.conv.padding[0][0] as i64 * block_row + g.conv.padding[1][0] as i64 * pixel;
+        let base = e.offset(block, inner);
+        region.sinks.push(Sink::Full(program.program.value, Access { base, row: block_row, column: pixel }));
+        region.emit(e);
+        block
+    }
+
+    fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, x: Value, dy: Value, sums: Value) {
+        let g = &self.geometry;
+        let tiles = self.filter_tiles();
+        let panels = padded(g.co) / tiles.whole.columns();
+        let pixel_x = g.ci as i64 * F;
+        let row_x = g.block()[1] as i64 * pixel_x;
+        let pixel_y = padded(g.co) as i64 * F;
+        let inner =
+            self.margin(0)[0] as i64 * self.gradient_block()[1] as i64 * pixel_y + self.margin(1)[0] as i64 * pixel_y;
+        let b = e.offset(dy, inner);
+        let tap = g.ci as i64 * pixel_y;
+        let rows = [(x, g.conv.dilation[0] as i64 * row_x), (sums, g.kernel[1] as i64 * tap)];
+        e.repeat(Count::Static(g.kernel[0]), &rows, &[], |e, at, _| {
+            // undilated columns are one run over kx and ci
+            let turns = if g.conv.dilation[1] == 1 { 1 } else { g.kernel[1] };
+            let columns = [(at[0], g.conv.dilation[1] as i64 * pixel_x), (at[1], tap)];
+            e.repeat(Count::Static(turns), &columns, &[], |e, at, _| {
+                tiles.emit(e, calls, panels, at[0], b, at[1]);
+                Vec::new()
+            });
+            Vec::new()
+        });
+    }
+
+    fn data(
+        &self,
+        e: &mut Emit<'_>,
+        calls: &Calls<'_>,
+        result: &Bound,
+        (arguments, pointers): (&[usize], &[Value]),
+        dy: Value,
+        row: Value,
+    ) {
+        let g = &self.geometry;
+        let [stride_y, stride_x] = g.conv.stride;
+        let weight = e.argument(self.weight);
+        let pixel = padded(g.co) as i64 * F;
+        let block_row = self.gradient_block()[1] as i64 * pixel;
+        let tap = (g.co * padded(g.ci)) as i64 * F;
+        let dense_row = (g.size[1] * g.ci) as i64 * F;
+        let row_pixel = padded(g.ci) as i64 * F;
+        for phase_y in 0..stride_y.min(g.size[0]) {
+            let taps_y = self.taps(0, phase_y);
+            let start = e.offset(dy, (taps_y.start + self.margin(0)[0] as i64) * block_row);
+            let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
+            for &pointer in pointers {
+                walked.push((e.offset(pointer, phase_y as i64 * dense_row), stride_y as i64 * dense_row));
+            }
+            let rows = (g.size[0] - phase_y).div_ceil(stride_y);
+            e.repeat(Count::Static(rows), &walked, &[], |e, at, _| {
+                let cursor = Cursor::new(arguments, &at[1..]);
+                let direct = self.writes_result();
+                let c = direct.map_or(row, |argument| cursor.get(argument, row));
+                for phase_x in 0..stride_x.min(g.size[1]) {
+                    let taps_x = self.taps(1, phase_x);
+                    let c = e.offset(c, phase_x as i64 * row_pixel);
+                    if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
+                        let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
+                        let first = (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap;
+                        let b = e.offset(weight, first);
+                        let panels = padded(g.ci) / tiles.whole.columns();
+                        tiles.emit(e, calls, panels, a, b, c);
+                    } else {
+                        let pixels = (g.size[1] - phase_x).div_ceil(stride_x);
+                        e.repeat(Count::Static(pixels), &[(c, stride_x as i64 * row_pixel)], &[], |e, at, _| {
+                            e.clear(at[0], padded(g.ci) * 4);
+                            Vec::new()
+                        });
+                    }
+                }
+                if direct.is_none() {
+                    let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.size[1]), channels: g.ci };
+                    let anchor = Access { base: row, row: 0, column: row_pixel };
+                    result.region(e, &cursor, extent, dense_row, Some(anchor)).emit(e);
+                }
+                Vec::new()
+            });
+        }
+    }
+}
+
+/// Whether a program has partial sums (which need the chunk's order of images).
+pub(super) fn has_sums(program: &Program) -> bool {
+    program.outputs.iter().any(|o| matches!(o, Output::Sums(_)))
+}

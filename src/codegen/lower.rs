@@ -1,0 +1,380 @@
+//! A planned step becomes one or more kernels with their arguments.
+
+use super::coefficients::ChannelKernel;
+use super::conv::{Bound, Forward, Geometry, PANEL, padded};
+use super::conv_backward::Backward;
+use super::isa::Isa;
+use super::map::Map;
+use super::matmul::Product;
+use super::nest::{Load, Nest, NestStep};
+use super::nest_ops;
+use super::region::operands_of;
+use super::tile::Tile;
+use crate::error::Error;
+use crate::ops::fused::chunks_for;
+use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
+use crate::plan::{Place, Placed, PlannedStep};
+use crate::types::{DType, Shape, TensorType};
+
+/// What is compiled; equal values are one function.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kernel {
+    Nest(Nest),
+    Map(Map),
+    Forward(Forward),
+    Backward(Backward),
+    Product(Product),
+    Channels(ChannelKernel),
+}
+
+impl Kernel {
+    /// Tiles that the kernel calls.
+    pub(super) fn tiles(&self) -> Vec<Tile> {
+        match self {
+            Kernel::Forward(f) => f.tiles().list(),
+            Kernel::Backward(b) => b.tiles(),
+            Kernel::Product(p) => p.tiles(),
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => Vec::new(),
+        }
+    }
+    /// Worker scratch in bytes.
+    pub(super) fn scratch(&self) -> usize {
+        match self {
+            Kernel::Forward(f) => f.scratch(),
+            Kernel::Backward(b) => b.scratch(),
+            Kernel::Product(p) => p.scratch(),
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => 0,
+        }
+    }
+}
+
+/// Where an argument lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArgumentPlace {
+    /// Where the plan put it.
+    Planned(Place),
+    /// In memory that only this step's kernels use, at this byte offset.
+    Step(usize),
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KernelArgument {
+    pub(super) place: ArgumentPlace,
+    pub(super) bytes: usize,
+    pub(super) write: bool,
+    pub(super) float: bool,
+}
+
+/// One call of a kernel a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) kernel: Kernel,
+    pub(super) arguments: Vec<KernelArgument>,
+    pub(super) chunks: usize,
+    pub(super) flops: u64,
+    pub(super) kind: &'static str,
+}
+
+/// The kernels of a step, in order, and the bytes they share.
+#[derive(Debug, Default)]
+pub(super) struct Lowered {
+    pub(super) calls: Vec<Call>,
+    pub(super) step_bytes: usize,
+}
+
+fn argument(placed: &Placed, write: bool) -> KernelArgument {
+    KernelArgument {
+        place: ArgumentPlace::Planned(placed.place),
+        bytes: placed.ty.bytes(),
+        write,
+        float: placed.ty.dtype == DType::F32,
+    }
+}
+
+fn step_argument(floats: usize, write: bool) -> KernelArgument {
+    KernelArgument { place: ArgumentPlace::Step(0), bytes: floats * 4, write, float: true }
+}
+
+/// Operands, then results.
+fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
+    let operands = step.operands.iter().map(|p| argument(p, false));
+    operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
+}
+
+/// Lowers one step.
+///
+/// # Errors
+/// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass).
+pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
+    let missing = || Error::Codegen {
+        path: step.name.clone(),
+        reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
+    };
+    let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
+    let (operands, results) = (types(&step.operands), types(&step.results));
+    match &step.op {
+        Op::Fused(fused) => lower_fused(step, fused, isa).ok_or_else(missing),
+        Op::Conv2d(conv) if conv.groups == 1 => {
+            let fused = Fused {
+                anchor: Anchor::Conv2d {
+                    conv: *conv,
+                    input: operands[0].shape.clone(),
+                    weight: operands[1].shape.clone(),
+                },
+                chunks: chunks_for(operands[0].shape.0[0]),
+                source: Program::operand(1),
+                gradient: Program::default(),
+                result: Program::store_anchor(),
+            };
+            lower_fused(&swapped(step), &fused, isa).ok_or_else(missing)
+        }
+        Op::Conv2dGradInput(conv, input) if conv.groups == 1 => {
+            let anchor = Anchor::ConvBackward {
+                conv: *conv,
+                input: input.clone(),
+                weight: operands[1].shape.clone(),
+                data: true,
+                filter: false,
+            };
+            let fused = Fused {
+                anchor,
+                chunks: chunks_for(input.0[0]),
+                source: Program::default(),
+                gradient: Program::operand(1),
+                result: Program::store_anchor(),
+            };
+            lower_fused(&swapped(step), &fused, isa).ok_or_else(missing)
+        }
+        Op::Unary(_) | Op::Binary(_) | Op::Select if results[0].dtype == DType::F32 => {
+            let each = match step.op {
+                Op::Unary(u) => Step::Unary(u, 0),
+                Op::Binary(b) => Step::Binary(b, 0, 1),
+                _ => Step::Select(0, 1, 2),
+            };
+            let mut steps: Vec<Step> = (0..operands.len()).map(Step::Operand).collect();
+            steps.push(each);
+            let last = steps.len() - 1;
+            let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
+            let calls = vec![lower_map(step, &results[0].shape, &program, 0).ok_or_else(missing)?];
+            Ok(Lowered { calls, step_bytes: 0 })
+        }
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
+        Op::Coefficients(attributes) => {
+            let shape = &operands[0].shape;
+            let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
+            Ok(single(step, Kernel::Channels(kernel), 1, 0))
+        }
+        Op::GradCoefficients(attributes) => {
+            let shape = &operands[0].shape;
+            let kernel = ChannelKernel::Backward { count: attributes.count, partial: shape.0[0], channels: shape.0[1] };
+            Ok(single(step, Kernel::Channels(kernel), 1, 0))
+        }
+        op => {
+            let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
+            let flops = match op {
+                Op::Conv2d(_) | Op::Conv2dGradInput(..) | Op::Conv2dGradWeight(..) => {
+                    nests.iter().map(|n| 2 * points(n)).sum()
+                }
+                _ => 0,
+            };
+            let calls = nests
+                .into_iter()
+                .map(|nest| Call {
+                    chunks: nest.chunks,
+                    kernel: Kernel::Nest(nest),
+                    arguments: arguments(step),
+                    flops,
+                    kind: step.op.kind(),
+                })
+                .collect();
+            Ok(Lowered { calls, step_bytes: 0 })
+        }
+    }
+}
+
+fn points(nest: &Nest) -> u64 {
+    nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
+}
+
+/// A step with its two operands exchanged: fused kernels take the weight first.
+fn swapped(step: &PlannedStep) -> PlannedStep {
+    let mut step = step.clone();
+    step.operands.swap(0, 1);
+    step
+}
+
+fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
+    let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
+    Lowered { calls: vec![call], step_bytes: 0 }
+}
+
+/// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
+/// `None` if an operand is neither full, per channel nor a scalar.
+fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
+    let channel = Shape(vec![shape.last()]);
+    let simple = |i: usize| {
+        let s = &step.operands[i].ty.shape;
+        s == shape || *s == channel || s.rank() == 0
+    };
+    if !operands_of(program).into_iter().all(simple) {
+        return None;
+    }
+    Some(Bound {
+        program: program.clone(),
+        full: step.operands.iter().map(|p| p.ty.shape == *shape).collect(),
+        scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
+        outputs: (first..first + program.outputs.len()).collect(),
+    })
+}
+
+fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
+    let kind = fused.anchor.name();
+    let mut next = step.operands.len();
+    let mut bound = |program: &Program, shape: &Shape| {
+        let b = bind(step, program, shape, next)?;
+        next += program.outputs.len();
+        Some(b)
+    };
+    let mut lowered = Lowered::default();
+    let mut arguments = arguments(step);
+    match &fused.anchor {
+        Anchor::Map(shape) => {
+            let call = lower_map(step, shape, &fused.result, fused.chunks)?;
+            lowered.calls.push(Call { kind, ..call });
+        }
+        Anchor::Conv2d { conv, input, weight } => {
+            let geometry = Geometry::new(*conv, input, weight)?;
+            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
+            let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
+            let mut at = 0;
+            if !geometry.co.is_multiple_of(PANEL) {
+                let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
+                let floats = rows * padded(geometry.co);
+                let pack = nest_ops::pack(rows, geometry.co, padded(geometry.co));
+                lowered.pack(pack, arguments[0].clone(), floats);
+                at = arguments.len();
+                arguments.push(step_argument(floats, false));
+            }
+            let kernel = Forward { isa, geometry, chunks: fused.chunks, source, result, weight: at };
+            let flops = geometry.flops();
+            let kernel = Kernel::Forward(kernel);
+            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+        }
+        Anchor::ConvBackward { conv, input, weight, data, filter } => {
+            let geometry = Geometry::new(*conv, input, weight)?;
+            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
+            let source = if *filter { Some(bound(&fused.source, input)?) } else { None };
+            let gradient = bound(&fused.gradient, &output)?;
+            let result = if *data { Some(bound(&fused.result, input)?) } else { None };
+            let partial = next;
+            let mut at = 0;
+            if *data {
+                let taps = geometry.kernel[0] * geometry.kernel[1];
+                let floats = taps * geometry.co * padded(geometry.ci);
+                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
+                lowered.pack(pack, arguments[0].clone(), floats);
+                at = arguments.len();
+                arguments.push(step_argument(floats, false));
+            }
+            let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
+            let kernel =
+                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
+            let kernel = Kernel::Backward(kernel);
+            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+        }
+    }
+    Some(lowered)
+}
+
+impl Lowered {
+    /// Puts a copy of `from` in panels into the step's own memory.
+    fn pack(&mut self, nest: Nest, from: KernelArgument, floats: usize) {
+        self.step_bytes = self.step_bytes.max(floats * 4);
+        let arguments = vec![from, step_argument(floats, true)];
+        self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    }
+}
+
+/// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
+fn map_chunks(items: usize, channels: usize) -> usize {
+    if items * channels < 8192 { 1 } else { chunks_for(items) }
+}
+
+/// An element-wise program; `chunks` counts only if it has partial sums.
+fn lower_map(step: &PlannedStep, shape: &Shape, program: &Program, chunks: usize) -> Option<Call> {
+    let first = step.operands.len();
+    let sums = super::conv_backward::has_sums(program);
+    let Some(bound) = bind(step, program, shape, first) else {
+        return if sums { None } else { Some(nest_map(step, shape, program)) };
+    };
+    let per_channel = operands_of(program).into_iter().any(|i| !bound.full[i] && !bound.scalar[i]);
+    let elements = shape.elements();
+    let channels = if sums || per_channel {
+        shape.last()
+    } else {
+        // no channel matters: take any width that makes whole vectors
+        [64, 16, 4].into_iter().find(|w| elements.is_multiple_of(*w)).unwrap_or(shape.last())
+    };
+    let items = elements / channels;
+    let chunks = if sums { chunks } else { map_chunks(items, channels) };
+    let kernel = Kernel::Map(Map { items, channels, chunks, program: bound });
+    Some(Call { kernel, arguments: arguments(step), chunks, flops: 0, kind: step.op.kind() })
+}
+
+/// An element-wise program with operands that broadcast in other ways.
+fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
+    let mut loads = Vec::new();
+    let mut steps = Vec::new();
+    for each in &program.steps {
+        steps.push(match *each {
+            // a map has no anchor
+            Step::Anchor => NestStep::Constant(0.0),
+            Step::Operand(i) => {
+                let operand = &step.operands[i].ty;
+                loads.push(Load::strided(i, operand.dtype, &nest_ops::broadcast_strides(&operand.shape, shape), 0));
+                NestStep::Load(loads.len() - 1)
+            }
+            Step::Constant(c) => NestStep::Constant(c),
+            Step::Unary(op, a) => NestStep::Unary(op, a),
+            Step::Binary(op, a, b) => NestStep::Binary(op, a, b),
+            Step::Select(c, a, b) => NestStep::Select(c, a, b),
+        });
+    }
+    let outputs = program
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(i, &o)| (super::region::output_step(o), step.operands.len() + i, DType::F32))
+        .collect();
+    let nest = Nest::map(&shape.0, loads, steps, outputs);
+    Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }
+}
+
+fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {
+    let (a, b): (&TensorType, &TensorType) = (&step.operands[0].ty, &step.operands[1].ty);
+    let (m, k, n) = attributes.extents(a, b);
+    let batch = a.shape.elements() / (m * k);
+    let batched_b = b.shape.rank() > 2;
+    let matrices = if batched_b { batch } else { 1 };
+    let mut lowered = Lowered::default();
+    let mut arguments = arguments(step);
+    let mut at = 1;
+    if attributes.trans_b || !n.is_multiple_of(PANEL) {
+        let floats = matrices * k * padded(n);
+        let pack = if attributes.trans_b {
+            nest_ops::pack_transposed(matrices, n, k, padded(n))
+        } else {
+            nest_ops::pack(matrices * k, n, padded(n))
+        };
+        lowered.pack(pack, arguments[1].clone(), floats);
+        at = arguments.len();
+        arguments.push(step_argument(floats, false));
+    }
+    let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
+    product.chunks = product.natural_chunks();
+    let chunks = product.chunks;
+    let flops = 2 * (batch * m * k * n) as u64;
+    lowered.calls.push(Call { kernel: Kernel::Product(product), arguments, chunks, flops, kind: "matmul" });
+    lowered
+}

@@ -1,0 +1,333 @@
+//! Cranelift code for a [`Nest`].
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I8, I32};
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use super::emit::{Class, Count, Emit, memory, vector};
+use super::nest::{Combine, Load, Nest, NestStep};
+use crate::ops::source;
+use crate::types::{DType, Shape};
+
+fn class(dtype: DType) -> Class {
+    match dtype {
+        DType::F32 => Class::Float,
+        DType::I32 | DType::U8 => Class::Int,
+    }
+}
+
+struct Body<'n> {
+    nest: &'n Nest,
+    /// Argument pointers.
+    args: Vec<Value>,
+    /// Current loop counters, output axes then reduction axes; the last output axis counts elements.
+    loops: Vec<Value>,
+    lanes: usize,
+}
+
+/// Emits the whole kernel.
+pub(super) fn emit(nest: &Nest, e: &mut Emit<'_>) {
+    let arguments = nest.loads.iter().map(|l| l.arg).chain(nest.outputs.iter().map(|o| o.1)).max().map_or(0, |m| m + 1);
+    let args = (0..arguments).map(|i| e.argument(i)).collect();
+    let mut body = Body { nest, args, loops: Vec::new(), lanes: 1 };
+    let lanes = nest.lanes();
+    let rank = nest.extents.len();
+    if rank == 0 {
+        body.point(e);
+        return;
+    }
+    let (first, count) = e.chunk_range(nest.extents[0], nest.chunks);
+    if rank == 1 {
+        // one axis is never cut, see `Nest::with_chunks`
+        body.last_axis(e, lanes);
+        return;
+    }
+    e.repeat(count, &[(first, 1)], &[], |e, at, _| {
+        body.loops.push(at[0]);
+        body.axis(e, 1, lanes);
+        body.loops.pop();
+        Vec::new()
+    });
+}
+
+impl Body<'_> {
+    fn axis(&mut self, e: &mut Emit<'_>, axis: usize, lanes: usize) {
+        if axis + 1 == self.nest.extents.len() {
+            self.last_axis(e, lanes);
+            return;
+        }
+        let zero = e.int(0);
+        e.repeat(Count::Static(self.nest.extents[axis]), &[(zero, 1)], &[], |e, at, _| {
+            self.loops.push(at[0]);
+            self.axis(e, axis + 1, lanes);
+            self.loops.pop();
+            Vec::new()
+        });
+    }
+
+    /// The last output axis: vectors, then single elements.
+    fn last_axis(&mut self, e: &mut Emit<'_>, lanes: usize) {
+        let extent = self.nest.extents[self.nest.extents.len() - 1];
+        let whole = extent / lanes;
+        let zero = e.int(0);
+        self.lanes = lanes;
+        e.repeat(Count::Static(whole), &[(zero, lanes as i64)], &[], |e, at, _| {
+            self.loops.push(at[0]);
+            self.point(e);
+            self.loops.pop();
+            Vec::new()
+        });
+        self.lanes = 1;
+        let start = e.int((whole * lanes) as i64);
+        e.repeat(Count::Static(extent - whole * lanes), &[(start, 1)], &[], |e, at, _| {
+            self.loops.push(at[0]);
+            self.point(e);
+            self.loops.pop();
+            Vec::new()
+        });
+    }
+
+    /// One output point (a vector of them): reductions, finish, stores.
+    fn point(&mut self, e: &mut Emit<'_>) {
+        let nest = self.nest;
+        let values = if nest.reductions.is_empty() {
+            self.run(e, &nest.steps, &[])
+        } else {
+            let initial: Vec<Value> = nest
+                .reductions
+                .iter()
+                .map(|(combine, _)| {
+                    let value = match combine {
+                        Combine::Sum => 0.0,
+                        Combine::Max => f32::NEG_INFINITY,
+                        Combine::Min => f32::INFINITY,
+                    };
+                    e.float(value, self.lanes)
+                })
+                .collect();
+            let reduced = self.reduce(e, 0, &initial);
+            self.run(e, &nest.finish, &reduced)
+        };
+        for &(step, arg, dtype) in &nest.outputs {
+            let address = self.address(e, arg, dtype);
+            let value = values[step];
+            if dtype == DType::U8 {
+                let byte = e.b.ins().ireduce(I8, value);
+                e.b.ins().store(memory(), byte, address, 0);
+            } else {
+                e.store(value, address, 0);
+            }
+        }
+    }
+
+    fn reduce(&mut self, e: &mut Emit<'_>, depth: usize, carried: &[Value]) -> Vec<Value> {
+        let nest = self.nest;
+        let Some(&extent) = nest.reduce.get(depth) else {
+            let values = self.run(e, &nest.steps, &[]);
+            return nest
+                .reductions
+                .iter()
+                .zip(carried)
+                .map(|(&(combine, step), &old)| {
+                    let op = match combine {
+                        Combine::Sum => crate::ops::Binary::Add,
+                        Combine::Max => crate::ops::Binary::Max,
+                        Combine::Min => crate::ops::Binary::Min,
+                    };
+                    e.binary(op, Class::Float, old, values[step])
+                })
+                .collect();
+        };
+        let zero = e.int(0);
+        e.repeat(Count::Static(extent), &[(zero, 1)], carried, |e, at, carried| {
+            self.loops.push(at[0]);
+            let result = self.reduce(e, depth + 1, carried);
+            self.loops.pop();
+            result
+        })
+    }
+
+    fn address(&self, e: &mut Emit<'_>, arg: usize, dtype: DType) -> Value {
+        let row_major = || Shape(self.nest.extents.clone()).strides().iter().map(|&s| s as i64).collect();
+        let (strides, offset) = self.nest.placement.clone().unwrap_or_else(|| (row_major(), 0));
+        let bytes = dtype.bytes() as i64;
+        let mut address = e.offset(self.args[arg], offset * bytes);
+        for (&stride, &index) in strides.iter().zip(&self.loops) {
+            address = e.at(address, index, stride * bytes);
+        }
+        address
+    }
+
+    fn run(&self, e: &mut Emit<'_>, steps: &[NestStep], reduced: &[Value]) -> Vec<Value> {
+        let mut values: Vec<(Value, Class)> = Vec::with_capacity(steps.len());
+        for step in steps {
+            let value = match step {
+                NestStep::Load(l) => {
+                    let load = &self.nest.loads[*l];
+                    (self.load(e, load), class(load.dtype))
+                }
+                NestStep::Constant(c) => (e.float(*c, self.lanes), Class::Float),
+                NestStep::Index(strides) => (self.index(e, strides), Class::Int),
+                NestStep::Unary(op, a) => {
+                    let (x, class) = values[*a];
+                    (e.unary(*op, class, x), class)
+                }
+                NestStep::Binary(op, a, b) => {
+                    let (x, class) = values[*a];
+                    (e.binary(*op, class, x, values[*b].0), class)
+                }
+                NestStep::Select(c, a, b) => {
+                    let (condition, condition_class) = values[*c];
+                    (e.select_nonzero(condition_class, condition, values[*a].0, values[*b].0), values[*a].1)
+                }
+                NestStep::Cast(to, a) => self.cast(e, *to, values[*a]),
+                NestStep::Random(stream, seed, step, index) => {
+                    (self.random(e, *stream, values[*seed].0, values[*step].0, values[*index].0), Class::Float)
+                }
+                NestStep::Reduced(i) => (reduced[*i], Class::Float),
+            };
+            values.push(value);
+        }
+        values.into_iter().map(|(v, _)| v).collect()
+    }
+
+    /// Loads, replacing what lies outside: the address is first moved to the tensor's start, so that
+    /// nothing outside is ever read.
+    fn load(&self, e: &mut Emit<'_>, load: &Load) -> Value {
+        let bytes = load.dtype.bytes() as i64;
+        let mut elements: Option<Value> = None;
+        let mut fixed = 0;
+        let mut valid: Option<Value> = None;
+        for c in &load.coordinates {
+            if c.extent.is_none() && c.divisor == 1 {
+                fixed += c.offset * c.stride;
+                for &(l, coefficient) in &c.terms {
+                    let stride = e.int(coefficient * c.stride);
+                    let term = e.b.ins().imul(self.loops[l], stride);
+                    elements = Some(elements.map_or(term, |sum| e.b.ins().iadd(sum, term)));
+                }
+                continue;
+            }
+            let mut at = e.int(c.offset);
+            for &(l, coefficient) in &c.terms {
+                at = e.at(at, self.loops[l], coefficient);
+            }
+            let position = if c.divisor == 1 {
+                at
+            } else {
+                let divisor = e.int(c.divisor);
+                let quotient = e.b.ins().sdiv(at, divisor);
+                let back = e.b.ins().imul(quotient, divisor);
+                let whole = e.b.ins().icmp(IntCC::Equal, back, at);
+                valid = Some(valid.map_or(whole, |v| e.b.ins().band(v, whole)));
+                quotient
+            };
+            if let Some(extent) = c.extent {
+                // unsigned comparison catches negative positions too
+                let limit = e.int(extent as i64);
+                let inside = e.b.ins().icmp(IntCC::UnsignedLessThan, position, limit);
+                valid = Some(valid.map_or(inside, |v| e.b.ins().band(v, inside)));
+            }
+            let stride = e.int(c.stride);
+            let term = e.b.ins().imul(position, stride);
+            elements = Some(elements.map_or(term, |sum| e.b.ins().iadd(sum, term)));
+        }
+        let mut total = elements.unwrap_or_else(|| e.int(0));
+        total = e.offset(total, fixed);
+        if let Some(valid) = valid {
+            let zero = e.int(0);
+            total = e.b.ins().select(valid, total, zero);
+        }
+        let address = e.at(self.args[load.arg], total, bytes);
+        let value = self.fetch(e, load, address);
+        let Some(valid) = valid else { return value };
+        let class = class(load.dtype);
+        let other = match class {
+            Class::Float => e.float(load.otherwise, self.lanes),
+            Class::Int => e.int32(load.otherwise as i32, self.lanes),
+        };
+        e.b.ins().select(valid, value, other)
+    }
+
+    fn fetch(&self, e: &mut Emit<'_>, load: &Load, address: Value) -> Value {
+        let class = class(load.dtype);
+        if load.dtype == DType::U8 {
+            return e.b.ins().uload8(I32, memory(), address, 0);
+        }
+        let last = self.nest.extents.len().wrapping_sub(1);
+        let constant = self.lanes == 1 || load.stride_along(last) == Some(0);
+        if constant {
+            let scalar = e.load(vector(class, 1), address, 0);
+            return e.splat(class, scalar, self.lanes);
+        }
+        e.load(vector(class, self.lanes), address, 0)
+    }
+
+    /// `Σ stride·loop` as 32-bit integers, one a lane.
+    fn index(&self, e: &mut Emit<'_>, strides: &[(usize, i64)]) -> Value {
+        let last = self.nest.extents.len().wrapping_sub(1);
+        let mut sum = e.int(0);
+        let mut lane_stride = 0;
+        for &(axis, stride) in strides {
+            sum = e.at(sum, self.loops[axis], stride);
+            if axis == last {
+                lane_stride = stride;
+            }
+        }
+        let narrow = e.b.ins().ireduce(I32, sum);
+        let base = e.splat(Class::Int, narrow, self.lanes);
+        if self.lanes == 1 || lane_stride == 0 {
+            return base;
+        }
+        let lanes: Vec<u8> = (0..4).flat_map(|i: i32| (i * lane_stride as i32).to_le_bytes()).collect();
+        let constant = e.b.func.dfg.constants.insert(lanes.as_slice().into());
+        let iota = e.b.ins().vconst(vector(Class::Int, 4), constant);
+        e.b.ins().iadd(base, iota)
+    }
+
+    fn cast(&self, e: &mut Emit<'_>, to: DType, (value, from): (Value, Class)) -> (Value, Class) {
+        match (from, to) {
+            (Class::Float, DType::F32) | (Class::Int, DType::I32) => (value, from),
+            (Class::Int, DType::F32) => {
+                (e.b.ins().fcvt_from_sint(vector(Class::Float, self.lanes), value), Class::Float)
+            }
+            (Class::Float, DType::I32) => {
+                (e.b.ins().fcvt_to_sint_sat(vector(Class::Int, self.lanes), value), Class::Int)
+            }
+            (Class::Float | Class::Int, DType::U8) => {
+                let int = if from == Class::Float { e.b.ins().fcvt_to_sint_sat(I32, value) } else { value };
+                let (low, high) = (e.int32(0, 1), e.int32(255, 1));
+                let int = e.binary(crate::ops::Binary::Max, Class::Int, int, low);
+                (e.binary(crate::ops::Binary::Min, Class::Int, int, high), Class::Int)
+            }
+        }
+    }
+
+    /// See [`source::Random`].
+    fn random(&self, e: &mut Emit<'_>, stream: u32, seed: Value, step: Value, index: Value) -> Value {
+        let lanes = self.lanes;
+        let stream = e.int32(stream.wrapping_mul(0x9E37_79B9) as i32, lanes);
+        let key = e.b.ins().bxor(seed, stream);
+        let key = self.mix(e, key);
+        let key = e.b.ins().bxor(key, step);
+        let key = self.mix(e, key);
+        let word = e.b.ins().bxor(key, index);
+        let word = self.mix(e, word);
+        let top = e.b.ins().ushr_imm_u(word, 8);
+        let float = e.b.ins().fcvt_from_sint(vector(Class::Float, lanes), top);
+        let scale = e.float(1.0 / 16_777_216.0, lanes);
+        e.b.ins().fmul(float, scale)
+    }
+    fn mix(&self, e: &mut Emit<'_>, x: Value) -> Value {
+        let mut x = x;
+        for (shift, factor) in source::TRIPLE32 {
+            let shifted = e.b.ins().ushr_imm_u(x, shift);
+            x = e.b.ins().bxor(x, shifted);
+            if factor != 0 {
+                let factor = e.int32(factor as i32, self.lanes);
+                x = e.b.ins().imul(x, factor);
+            }
+        }
+        x
+    }
+}

@@ -1,0 +1,185 @@
+//! The register tile in x86 machine code: 256-bit (AVX2 + FMA) and 512-bit (AVX-512) vectors, which
+//! Cranelift's x86-64 backend does not have.
+//!
+//! A leaf function `fn(a: rdi, b: rsi, c: rdx)` of the System V convention that uses caller-saved
+//! registers only. Registers are fixed: accumulators first, then the vectors of B, then (AVX2) one
+//! broadcast; AVX-512 multiplies by an embedded broadcast from memory. Ends with `vzeroupper`, since dirty
+//! upper halves slow down the SSE instructions of the callers.
+
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
+};
+
+use super::isa::Isa;
+use super::tile::{MicroOp, Tile};
+use crate::error::Error;
+
+/// Loop counters of the (at most three) loops around the k loop, then the k loop's.
+const COUNTERS: [Register; 4] = [Register::R8D, Register::R9D, Register::R10D, Register::ECX];
+const A: Register = Register::RDI;
+const B: Register = Register::RSI;
+const C: Register = Register::RDX;
+
+struct Assembler<'t> {
+    tile: &'t Tile,
+    code: Vec<Instruction>,
+    /// Labels are instruction pointers that stand for positions until the block is encoded.
+    label: u64,
+}
+
+/// Machine code of the tile.
+pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
+    let failed = |e: IcedError| Error::Codegen { path: format!("tile {tile:?}"), reason: e.to_string() };
+    let reach = tile.loops.iter().map(|l| l.count as i64 * l.a.abs().max(l.b.abs())).max().unwrap_or(0);
+    if tile.loops.len() > COUNTERS.len() || reach > i64::from(i32::MAX) {
+        let reason = "more than four loops, or an operand over 2 GiB".to_string();
+        return Err(Error::Codegen { path: format!("tile {tile:?}"), reason });
+    }
+    let mut asm = Assembler { tile, code: Vec::new(), label: 1 };
+    asm.function().map_err(failed)?;
+    let block = InstructionBlock::new(&asm.code, 0);
+    BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map(|r| r.code_buffer).map_err(failed)
+}
+
+impl Assembler<'_> {
+    fn wide(&self) -> bool {
+        self.tile.isa == Isa::Avx512
+    }
+    fn register(&self, index: usize) -> Register {
+        (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + index as u32
+    }
+    fn accumulator(&self, row: usize, vector: usize) -> Register {
+        self.register(row * self.tile.vectors + vector)
+    }
+    fn vector(&self, vector: usize) -> Register {
+        self.register(self.tile.rows * self.tile.vectors + vector)
+    }
+    fn broadcast(&self) -> Register {
+        self.register((self.tile.rows + 1) * self.tile.vectors)
+    }
+    fn bytes(&self) -> i64 {
+        self.tile.isa.lanes() as i64 * 4
+    }
+    fn push(&mut self, instruction: Instruction) {
+        self.code.push(instruction);
+    }
+    fn memory(base: Register, offset: i64) -> MemoryOperand {
+        MemoryOperand::with_base_displ(base, offset)
+    }
+    fn advance(&mut self, register: Register, bytes: i64) -> Result<(), IcedError> {
+        if bytes != 0 {
+            self.push(Instruction::with2(Code::Add_rm64_imm32, register, bytes as i32)?);
+        }
+        Ok(())
+    }
+
+    fn function(&mut self) -> Result<(), IcedError> {
+        let (load, store, zero) = if self.wide() {
+            (
+                Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+                Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+                Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+            )
+        } else {
+            (Code::VEX_Vmovups_ymm_ymmm256, Code::VEX_Vmovups_ymmm256_ymm, Code::VEX_Vxorps_ymm_ymm_ymmm256)
+        };
+        let cells: Vec<(usize, usize)> =
+            (0..self.tile.rows).flat_map(|r| (0..self.tile.vectors).map(move |v| (r, v))).collect();
+        for &(row, vector) in &cells {
+            let acc = self.accumulator(row, vector);
+            if self.tile.accumulate {
+                let place = Self::memory(C, row as i64 * self.tile.c_row + vector as i64 * self.bytes());
+                self.push(Instruction::with2(load, acc, place)?);
+            } else {
+                self.push(Instruction::with3(zero, acc, acc, acc)?);
+            }
+        }
+        self.loops(0)?;
+        for &(row, vector) in &cells {
+            let acc = self.accumulator(row, vector);
+            let place = Self::memory(C, row as i64 * self.tile.c_row + vector as i64 * self.bytes());
+            self.push(Instruction::with2(store, place, acc)?);
+        }
+        self.push(Instruction::with(Code::VEX_Vzeroupper));
+        self.push(Instruction::with(Code::Retnq));
+        Ok(())
+    }
+
+    /// Loop `depth` and those inside; leaves A and B where they were before.
+    fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
+        let this = self.tile.loops[depth];
+        let innermost = depth + 1 == self.tile.loops.len();
+        let counter = COUNTERS[if innermost { 3 } else { depth }];
+        // the k loop takes several steps a turn to hide its own instructions
+        let unroll = if innermost { self.unroll().min(this.count) } else { 1 };
+        let (turns, rest) = (this.count / unroll, this.count % unroll);
+        let top = self.label;
+        self.label += 1;
+        if turns > 1 {
+            self.push(Instruction::with2(Code::Mov_r32_imm32, counter, turns as u32)?);
+        }
+        let start = self.code.len();
+        if innermost {
+            for k in 0..unroll {
+                self.step(k)?;
+            }
+        } else {
+            self.loops(depth + 1)?;
+        }
+        self.advance(A, this.a * unroll as i64)?;
+        self.advance(B, this.b * unroll as i64)?;
+        if turns > 1 {
+            self.code[start].set_ip(top);
+            self.push(Instruction::with1(Code::Dec_rm32, counter)?);
+            self.push(Instruction::with_branch(Code::Jne_rel32_64, top)?);
+        }
+        for k in 0..rest {
+            self.step(k)?;
+        }
+        let done = (turns * unroll) as i64;
+        self.advance(A, -this.a * done)?;
+        self.advance(B, -this.b * done)
+    }
+
+    fn unroll(&self) -> usize {
+        (32 / (self.tile.rows * self.tile.vectors)).clamp(2, 8)
+    }
+
+    fn step(&mut self, k: usize) -> Result<(), IcedError> {
+        for op in self.tile.step(k) {
+            match op {
+                MicroOp::LoadB { vector, offset } => {
+                    let load =
+                        if self.wide() { Code::EVEX_Vmovups_zmm_k1z_zmmm512 } else { Code::VEX_Vmovups_ymm_ymmm256 };
+                    let register = self.vector(vector);
+                    self.push(Instruction::with2(load, register, Self::memory(B, offset))?);
+                }
+                MicroOp::FmaBroadcast { row, offset } => self.multiply(row, offset)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn multiply(&mut self, row: usize, offset: i64) -> Result<(), IcedError> {
+        if self.wide() && self.tile.vectors <= 2 {
+            for v in 0..self.tile.vectors {
+                let number = MemoryOperand::new(A, Register::None, 1, offset, 1, true, Register::None);
+                let (acc, b) = (self.accumulator(row, v), self.vector(v));
+                self.push(Instruction::with3(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, acc, b, number)?);
+            }
+            return Ok(());
+        }
+        let (load, fma) = if self.wide() {
+            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er)
+        } else {
+            (Code::VEX_Vbroadcastss_ymm_m32, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256)
+        };
+        let number = self.broadcast();
+        self.push(Instruction::with2(load, number, Self::memory(A, offset))?);
+        for v in 0..self.tile.vectors {
+            let (acc, b) = (self.accumulator(row, v), self.vector(v));
+            self.push(Instruction::with3(fma, acc, b, number)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! A program bound to state, memory and workers, ready to run.
+
+use std::sync::Arc;
+
+use outrigger_runtime::{Profile, Team};
+
+use crate::compile::Program;
+use crate::error::{Error, nearest};
+use crate::plan::{Place, Port};
+use crate::store::Store;
+use crate::tensor::{Data, Tensor};
+use crate::types::{DType, Shape, TensorType};
+
+/// A running instance of a [`Program`]: its own arena, a shared [`Store`] and [`Team`].
+pub struct Session {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    /// Whether each input has been given a value.
+    given: Vec<bool>,
+    store: Store,
+    /// The slots' names, for outputs that are state.
+    states: Vec<String>,
+    runtime: outrigger_runtime::Session,
+}
+
+fn find<'p>(ports: &'p [Port], what: &'static str, name: &str) -> Result<(usize, &'p Port), Error> {
+    ports.iter().enumerate().find(|(_, p)| p.name == name).ok_or_else(|| Error::UnknownName {
+        what,
+        name: name.to_string(),
+        near: nearest(name, ports.iter().map(|p| p.name.as_str())),
+    })
+}
+
+impl Session {
+    pub(crate) fn new(program: &Program, store: &Store, team: &Arc<Team>) -> Result<Session, Error> {
+        let planned = &program.planned;
+        for slot in &planned.states {
+            let ty = store.ty(&slot.name)?;
+            if *ty != slot.ty {
+                let (expected, got) = (slot.ty.clone(), ty.clone());
+                return Err(Error::Type { name: slot.name.clone(), expected, got });
+            }
+        }
+        let runtime = outrigger_runtime::Session::new(program.plan.clone(), store.state.clone(), team.clone())?;
+        Ok(Session {
+            given: vec![false; planned.inputs.len()],
+            inputs: planned.inputs.clone(),
+            outputs: planned.outputs.clone(),
+            store: store.clone(),
+            states: planned.states.iter().map(|s| s.name.clone()).collect(),
+            runtime,
+        })
+    }
+
+    /// Gives an input its value for the next runs.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Type`]; [`Error::Label`] for a label out of range.
+    pub fn set(&mut self, name: &str, value: &Tensor) -> Result<(), Error> {
+        let expected = &find(&self.inputs, "input", name)?.1.placed.ty;
+        if *expected != value.ty() {
+            return Err(Error::Type { name: name.to_string(), expected: expected.clone(), got: value.ty() });
+        }
+        match value.data() {
+            Data::F32(v) => self.write(name, DType::F32, v.len(), v.iter().flat_map(|x| x.to_ne_bytes())),
+            Data::I32(v) => self.set_i32(name, v),
+            Data::U8(v) => self.write(name, DType::U8, v.len(), v.iter().copied()),
+        }
+    }
+    /// As [`Session::set`] for floats, without making a tensor.
+    ///
+    /// # Errors
+    /// As [`Session::set`].
+    pub fn set_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
+        self.write(name, DType::F32, values.len(), values.iter().flat_map(|x| x.to_ne_bytes()))
+    }
+    /// As [`Session::set`] for integers, without making a tensor.
+    ///
+    /// # Errors
+    /// As [`Session::set`].
+    pub fn set_i32(&mut self, name: &str, values: &[i32]) -> Result<(), Error> {
+        if let Some(classes) = find(&self.inputs, "input", name)?.1.classes
+            && let Some((index, &label)) =
+                values.iter().enumerate().find(|&(_, &l)| usize::try_from(l).map_or(true, |l| l >= classes))
+        {
+            return Err(Error::Label { name: name.to_string(), index, label, classes });
+        }
+        self.write(name, DType::I32, values.len(), values.iter().flat_map(|x| x.to_ne_bytes()))
+    }
+
+    fn write(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        elements: usize,
+        bytes: impl Iterator<Item = u8>,
+    ) -> Result<(), Error> {
+        let (index, port) = find(&self.inputs, "input", name)?;
+        let expected = &port.placed.ty;
+        if dtype != expected.dtype || elements != expected.shape.elements() {
+            let got = TensorType::new(dtype, Shape(vec![elements]));
+            return Err(Error::Type { name: name.to_string(), expected: expected.clone(), got });
+        }
+        if let Place::Work(offset) = port.placed.place {
+            self.runtime.write_work(offset, &bytes.collect::<Vec<u8>>())?;
+        }
+        self.given[index] = true;
+        Ok(())
+    }
+
+    /// Every input must have a value before the first run.
+    fn check_inputs(&self) -> Result<(), Error> {
+        match self.given.iter().position(|&g| !g) {
+            None => Ok(()),
+            Some(missing) => Err(Error::Option {
+                option: format!("input \"{}\"", self.inputs[missing].name),
+                reason: format!("has no value yet; set a {} before running", self.inputs[missing].placed.ty),
+            }),
+        }
+    }
+
+    /// Runs the program once.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when an input has no value; [`Error::Runtime`].
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.check_inputs()?;
+        Ok(self.runtime.run()?)
+    }
+    /// Runs step by step and stops at the first step that makes a NaN or an infinity.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::Runtime`] naming the step.
+    pub fn run_checked(&mut self) -> Result<(), Error> {
+        self.check_inputs()?;
+        Ok(self.runtime.run_checked()?)
+    }
+    /// Runs once and measures each kernel.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_profiled(&mut self) -> Result<Profile, Error> {
+        self.check_inputs()?;
+        Ok(self.runtime.run_profiled()?)
+    }
+
+    /// An output of the last run.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`].
+    pub fn get(&self, name: &str) -> Result<Tensor, Error> {
+        let port = find(&self.outputs, "output", name)?.1;
+        let mut bytes = vec![0; port.placed.ty.bytes()];
+        match port.placed.place {
+            Place::Work(offset) => self.runtime.read_work(offset, &mut bytes)?,
+            Place::State(slot) => bytes = self.store.state.read(&self.states[slot])?,
+        }
+        Tensor::from_bytes(&port.placed.ty, &bytes)
+    }
+    /// A scalar f32 output of the last run.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Type`].
+    pub fn scalar(&self, name: &str) -> Result<f32, Error> {
+        let tensor = self.get(name)?;
+        match tensor.as_f32() {
+            Some(&[value]) => Ok(value),
+            _ => Err(Error::Type {
+                name: name.to_string(),
+                expected: TensorType::f32(Shape::scalar()),
+                got: tensor.ty(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The state tensors of a model: parameters, running statistics, optimizer moments.
+
+use std::sync::Arc;
+
+use outrigger_runtime::State;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::RngCore;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, nearest};
+use crate::graph::Graph;
+use crate::ops::{Init, Op};
+use crate::tensor::{Data, Tensor};
+use crate::types::{DType, TensorType};
+
+/// State shared by the programs that train and evaluate a model. Cloning shares it.
+#[derive(Clone)]
+pub struct Store {
+    entries: Arc<Vec<(String, TensorType)>>,
+    pub(crate) state: Arc<State>,
+}
+
+impl Store {
+    /// State for every parameter and buffer of `graph`, initialised from `seed`: each random tensor
+    /// depends on the seed and its name only.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when memory cannot be had.
+    pub fn new(graph: &Graph, seed: u64) -> Result<Store, Error> {
+        let mut entries = Vec::new();
+        let mut values = Vec::new();
+        for node in graph.states().filter_map(|id| graph.get(id)) {
+            if let Op::Parameter(ty, init) | Op::Buffer(ty, init) = &node.op {
+                entries.push((node.name.clone(), ty.clone()));
+                values.push(initial(ty, *init, seed, &node.name)?);
+            }
+        }
+        let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries) };
+        for ((name, _), value) in store.entries.iter().zip(&values) {
+            store.set(name, value)?;
+        }
+        Ok(store)
+    }
+
+    /// Names and types in the graph's order.
+    pub fn entries(&self) -> &[(String, TensorType)] {
+        &self.entries
+    }
+
+    pub(crate) fn ty(&self, name: &str) -> Result<&TensorType, Error> {
+        let found = self.entries.iter().find(|(n, _)| n == name);
+        found.map(|(_, ty)| ty).ok_or_else(|| Error::UnknownName {
+            what: "state",
+            name: name.to_string(),
+            near: nearest(name, self.entries.iter().map(|(n, _)| n.as_str())),
+        })
+    }
+
+    /// A copy of a state tensor.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the nearest names.
+    pub fn get(&self, name: &str) -> Result<Tensor, Error> {
+        let ty = self.ty(name)?;
+        Tensor::from_bytes(ty, &self.state.read(name)?)
+    }
+
+    /// Replaces a state tensor.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Type`].
+    pub fn set(&self, name: &str, value: &Tensor) -> Result<(), Error> {
+        let ty = self.ty(name)?;
+        if *ty != value.ty() {
+            return Err(Error::Type { name: name.to_string(), expected: ty.clone(), got: value.ty() });
+        }
+        Ok(self.state.write(name, &value.to_bytes())?)
+    }
+}
+
+/// The first value of a state tensor.
+fn initial(ty: &TensorType, init: Init, seed: u64, name: &str) -> Result<Tensor, Error> {
+    let n = ty.shape.elements();
+    // a generator of its own for each tensor: its key is a hash of the seed and the name
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
+    let mut unit = || (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
+    let values: Vec<f32> = match init {
+        Init::Constant(c) => vec![c; n],
+        Init::Uniform(bound) => (0..n).map(|_| ((2.0 * unit() - 1.0) * f64::from(bound)) as f32).collect(),
+        // Box & Muller
+        Init::Normal(deviation) => (0..n)
+            .map(|_| {
+                let (u, v) = (unit(), unit());
+                let radius = (-2.0 * u.ln()).sqrt();
+                (radius * (std::f64::consts::TAU * v).cos() * f64::from(deviation)) as f32
+            })
+            .collect(),
+    };
+    let data = match ty.dtype {
+        DType::F32 => Data::F32(values),
+        DType::I32 => Data::I32(values.iter().map(|&v| v as i32).collect()),
+        DType::U8 => Data::U8(values.iter().map(|&v| v as u8).collect()),
+    };
+    Tensor::new(ty.shape.clone(), data)
+}
