@@ -148,11 +148,9 @@ impl Lowering<'_> {
         let count: usize = axes.iter().map(|&a| self.shape(x).0[a]).product();
         let sum = match self.long_sum(x, axes, keep_dims, "sum")? {
             Some(sum) => sum,
-            None => self.value(
-                Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: axes.to_vec(), keep_dims }),
-                &[x],
-                "sum",
-            )?,
+            None => {
+                self.value(Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: axes.to_vec(), keep_dims }), &[x], "sum")?
+            }
         };
         let count = self.scalar(count as f32, "count")?;
         self.binary(Binary::Div, sum, count, "")
