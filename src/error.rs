@@ -108,6 +108,14 @@ pub enum Error {
         /// What is wrong with the patch.
         reason: String,
     },
+    /// A plan that breaks its own rules; every violation is listed.
+    #[error("the plan of \"{name}\" is invalid:\n  {}", .violations.join("\n  "))]
+    Plan {
+        /// The graph's name.
+        name: String,
+        /// One line each.
+        violations: Vec<String>,
+    },
     /// A kernel could not be generated.
     #[error("{path}: {reason}")]
     Codegen {

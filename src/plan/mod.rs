@@ -1,7 +1,100 @@
 //! The plan: in which order nodes run and where each value lives. Pure functions, nothing runs here.
+//!
+//! ```text
+//!  Graph ─▶ tasks ─▶ schedule ─▶ liveness ─▶ memory ─▶ Planned ─▶ verify
+//!           what     in which    buffers,    offsets   steps with
+//!           runs     order       lifetimes             places
+//! ```
+//!
+//! What a kernel may rely on and must keep to:
+//! - A step of op [`Op::Reshape`] copies its operand's bytes to its result. All other nodes that only rename
+//!   (reshapes, casts to the same type, …) are no steps; their users see the operand's place under their type.
+//! - A result in an operand's place is computed in place ([`inplace`] says when and what that asks of a kernel).
+//! - Inputs keep their place and are never overwritten, so a run may use those of the run before. Outputs
+//!   and constants have places of their own; outputs are valid from the end of a run to the start of the next.
+//! - A state is overwritten by the step that makes its new value where that is legal; steps that are placed
+//!   after it and name the state's place use the new value.
 
+use crate::error::Error;
+use crate::graph::Graph;
 use crate::ops::Op;
 use crate::types::TensorType;
+
+mod inplace;
+mod liveness;
+pub mod memory;
+mod schedule;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verify;
+
+use tasks::{Origin, Tasks};
+
+/// Plans a graph: order, lifetimes, places. A pure function of the graph.
+///
+/// # Errors
+/// [`Error::Invalid`] when nodes form a cycle; [`Error::Plan`] when the plan fails its own check (debug
+/// builds only; [`Planned::verify`] does it in any build).
+pub fn plan(graph: &Graph) -> Result<Planned, Error> {
+    let tasks = Tasks::of(graph)?;
+    let order = schedule::schedule(&tasks);
+    let lives = liveness::analyse(&tasks, &order);
+    let layout = memory::assign(&lives.buffers);
+    let planned = assemble(graph.name(), tasks, &order, &lives, &layout);
+    if cfg!(debug_assertions) {
+        planned.verify()?;
+    }
+    Ok(planned)
+}
+
+/// Writes down what the stages decided.
+fn assemble(name: &str, all: Tasks, order: &[usize], lives: &liveness::Lives, layout: &memory::Layout) -> Planned {
+    let place = |item: usize| match (all.items[item].slot, all.items[item].origin) {
+        (Some(slot), _) | (None, Origin::State(slot)) => Place::State(slot),
+        (None, Origin::Input | Origin::Constant | Origin::Task(_)) => {
+            Place::Work(lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]))
+        }
+    };
+    let placed = |(item, ty): &(usize, TensorType)| Placed { ty: ty.clone(), place: place(*item) };
+    let mut dead_after: Vec<Vec<(usize, usize)>> = vec![Vec::new(); order.len()];
+    for (buffer, interval) in lives.buffers.iter().enumerate() {
+        if !lives.kept[buffer] {
+            dead_after[interval.last].push((layout.offsets[buffer], interval.bytes));
+        }
+    }
+    let (mut prepare, mut steps) = (Vec::new(), Vec::new());
+    for (&index, dead_after) in order.iter().zip(dead_after) {
+        let task = &all.tasks[index];
+        let step = PlannedStep {
+            name: task.name.clone(),
+            op: task.op.clone(),
+            operands: task.operands.iter().map(placed).collect(),
+            results: task.results.iter().map(placed).collect(),
+            dead_after,
+        };
+        if task.prepare { prepare.push(step) } else { steps.push(step) }
+    }
+    let port = |n: &tasks::Named| Port {
+        name: n.name.clone(),
+        placed: Placed { ty: n.ty.clone(), place: place(n.item) },
+        classes: n.classes,
+    };
+    let offset = |item: usize| lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]);
+    Planned {
+        name: name.to_string(),
+        prepare,
+        steps,
+        states: all.states.iter().map(|n| StateSlot { name: n.name.clone(), ty: n.ty.clone() }).collect(),
+        constants: all.constants.iter().map(|(item, bytes)| (offset(*item), bytes.clone())).collect(),
+        inputs: all.inputs.iter().map(port).collect(),
+        outputs: all.outputs.iter().map(port).collect(),
+        work_bytes: layout.bytes,
+        live_bytes: lives.peak(),
+        writes_states: all.writes_states(),
+    }
+}
 
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,67 +176,4 @@ pub struct Planned {
     pub live_bytes: usize,
     /// Whether a run changes state.
     pub writes_states: bool,
-}
-/// stub: every value has memory of its own
-pub fn plan(graph: &crate::Graph) -> Result<Planned, crate::Error> {
-    let mut p = Planned {
-        name: graph.name().into(),
-        prepare: vec![],
-        steps: vec![],
-        states: vec![],
-        constants: vec![],
-        inputs: vec![],
-        outputs: vec![],
-        work_bytes: 0,
-        live_bytes: 0,
-        writes_states: false,
-    };
-    let mut places = std::collections::HashMap::new();
-    for id in graph.topological() {
-        let node = graph.node(id);
-        for (port, ty) in node.results.iter().enumerate() {
-            let place = if node.op.is_state() {
-                p.states.push(StateSlot { name: node.name.clone(), ty: ty.clone() });
-                Place::State(p.states.len() - 1)
-            } else {
-                let o = p.work_bytes;
-                p.work_bytes += ty.bytes().next_multiple_of(64);
-                Place::Work(o)
-            };
-            places.insert(id.result(port), Placed { ty: ty.clone(), place });
-        }
-        let results: Vec<Placed> = (0..node.results.len()).map(|i| places[&id.result(i)].clone()).collect();
-        match &node.op {
-            Op::Input(_) => p.inputs.push(Port { name: node.name.clone(), placed: results[0].clone(), classes: None }),
-            Op::Constant(t) => {
-                if let Place::Work(o) = results[0].place {
-                    p.constants.push((o, t.to_bytes()))
-                }
-            }
-            Op::Parameter(..) | Op::Buffer(..) => {}
-            op => p.steps.push(PlannedStep {
-                name: node.name.clone(),
-                op: op.clone(),
-                operands: node.operands.iter().map(|v| places[v].clone()).collect(),
-                results,
-                dead_after: vec![],
-            }),
-        }
-    }
-    for (name, v) in graph.outputs() {
-        p.outputs.push(Port { name: name.clone(), placed: places[v].clone(), classes: None });
-    }
-    for (s, v) in graph.updates() {
-        p.writes_states = true;
-        let to = places[&s.result(0)].clone();
-        p.steps.push(PlannedStep {
-            name: graph.node(*s).name.clone(),
-            op: Op::Reshape(to.ty.shape.clone()),
-            operands: vec![places[v].clone()],
-            results: vec![to],
-            dead_after: vec![],
-        });
-    }
-    p.live_bytes = p.work_bytes;
-    Ok(p)
 }
