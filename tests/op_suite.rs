@@ -34,8 +34,9 @@ fn disagreements(all: &[Box<dyn Executor>], graph: &Graph, b: &Build, tolerance:
         Ok(results) => results,
         Err(error) => return vec![format!("reference: {error}")],
     };
+    let magnitude = |name: &str| if name.starts_with("gradient") { b.gradient_magnitude } else { b.magnitude };
     let run = |executor: &dyn Executor| match executor.run(graph, &b.inputs, &b.state) {
-        Ok(got) => difference(&got, &want, tolerance),
+        Ok(got) => difference(&got, &want, tolerance, magnitude),
         Err(error) => Some(error.to_string()),
     };
     all.iter().filter_map(|e| run(e.as_ref()).map(|what| format!("{}: {what}", e.name()))).collect()

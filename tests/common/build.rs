@@ -42,6 +42,11 @@ pub struct Build {
     pub loss_terms: Vec<Value>,
     /// The longest sum behind a result, which bounds its rounding error.
     pub terms: usize,
+    /// What a result would be but for chance: the sum of n numbers of both signs is about √n, and its
+    /// rounding error goes by that also where the sum happens to be small.
+    pub magnitude: f64,
+    /// The same for gradients.
+    pub gradient_magnitude: f64,
     count: usize,
 }
 
@@ -55,6 +60,8 @@ impl Build {
             leaves: Vec::new(),
             loss_terms: Vec::new(),
             terms: 1,
+            magnitude: 0.0,
+            gradient_magnitude: 0.0,
             count: 0,
         }
     }
@@ -171,6 +178,11 @@ impl Build {
     /// The longest sum behind a result is at least `n`.
     pub fn sums(&mut self, n: usize) {
         self.terms = self.terms.max(n);
+    }
+    /// Every result is a sum of `n` numbers of both signs and of size about 1.
+    pub fn is_sum_of(&mut self, n: usize) {
+        self.sums(n);
+        self.magnitude = (n as f64).sqrt();
     }
 
     /// A channel count.

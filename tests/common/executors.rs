@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use outrigger::codegen::Isa;
 use outrigger::reference::{self, RefTensor};
 use outrigger::{DType, Error, Graph, Options, Program, Store, Team, Tensor, compile};
 
@@ -23,7 +24,12 @@ pub trait Executor {
 
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
-    vec![Box::new(Compiled::new("compiled", Options::default()))]
+    let mut all: Vec<Box<dyn Executor>> = Vec::new();
+    for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
+        let options = Options { isa: Some(isa), ..Options::default() };
+        all.push(Box::new(Compiled::new(format!("compiled for {isa}"), options)));
+    }
+    all
 }
 
 /// The interpreter: what the others are compared with.
@@ -47,13 +53,13 @@ impl Executor for Reference {
 
 /// The whole pipeline. The program runs with one, two and three threads, which must give the same bits.
 pub struct Compiled {
-    name: &'static str,
+    name: String,
     options: Options,
     teams: Vec<Arc<Team>>,
 }
 
 impl Compiled {
-    pub fn new(name: &'static str, options: Options) -> Self {
+    pub fn new(name: String, options: Options) -> Self {
         let teams = [1, 2, 3].map(|threads| Arc::new(Team::new(threads).unwrap())).to_vec();
         Compiled { name, options, teams }
     }
@@ -61,7 +67,7 @@ impl Compiled {
 
 impl Executor for Compiled {
     fn name(&self) -> String {
-        self.name.to_string()
+        self.name.clone()
     }
     fn run(
         &self,
@@ -117,9 +123,9 @@ fn run_once(
     Ok(results)
 }
 
-/// Says where `got` differs from `want` by more than `tolerance` times the largest finite element (integers:
-/// at all). What the reference calls too large for f32 must be infinite.
-pub fn difference(got: &Results, want: &Results, tolerance: f64) -> Option<String> {
+/// Says where `got` differs from `want` by more than `tolerance` times the largest finite element, or times
+/// `magnitude` of the name where that is larger (integers: at all). What the reference calls too large for f32 must be infinite.
+pub fn difference(got: &Results, want: &Results, tolerance: f64, magnitude: impl Fn(&str) -> f64) -> Option<String> {
     let mut names: Vec<_> = want.keys().collect();
     names.sort();
     for name in names {
@@ -133,7 +139,7 @@ pub fn difference(got: &Results, want: &Results, tolerance: f64) -> Option<Strin
             DType::I32 | DType::U8 => want.data.clone(),
         };
         let float = want.ty.dtype == DType::F32;
-        let scale = exact.iter().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
+        let scale = exact.iter().filter(|v| v.is_finite()).fold(magnitude(name), |m: f64, v| m.max(v.abs()));
         let limit = if float { tolerance * scale } else { 0.0 };
         for (at, (&got, &want)) in got.data.iter().zip(&exact).enumerate() {
             let same = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= limit;

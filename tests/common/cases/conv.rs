@@ -81,7 +81,7 @@ pub fn resolved(b: &mut Build, setting: &Setting) -> Result<(Conv2d, Shape), Err
     let shape = graph.value_type(y).map(|ty| ty.shape.clone()).unwrap_or_default();
     // the longest sum of the three: over taps and channels forward, over the pixels of the batch backward
     let pixels = shape.elements() / shape.last();
-    b.sums(setting.w[..3].iter().product::<usize>().max(pixels).max(setting.w[0] * setting.w[1] * setting.w[3]));
+    b.is_sum_of(setting.w[..3].iter().product::<usize>().max(pixels).max(setting.w[0] * setting.w[1] * setting.w[3]));
     match graph.get(y.node).map(|node| &node.op) {
         Some(Op::Conv2d(conv)) => Ok((*conv, shape)),
         other => panic!("conv2d built {other:?}"),

@@ -5,7 +5,7 @@ use outrigger::ops::{Anchor, Binary, Fused, Op, Output, Program, Step, Unary, fu
 use outrigger::types::Shape;
 
 use super::Case;
-use super::conv::{SETTINGS, resolved};
+use super::conv::{SETTINGS, Setting, resolved};
 use crate::common::build::{Build, Fill};
 
 /// `relu(x·scale + shift)` over operands `at`, `at + 1`, `at + 2`.
@@ -37,8 +37,8 @@ fn images(b: &mut Build, shape: [usize; 4]) -> [outrigger::Value; 3] {
     [b.plain(shape, Fill::Signed), b.plain(channel, Fill::Positive), b.plain(channel, Fill::Signed)]
 }
 
-fn backward(b: &mut Build, setting: usize, data: bool, filter: bool) -> Result<(), Error> {
-    let setting = SETTINGS[setting].1(b);
+fn backward(b: &mut Build, make: fn(&mut Build) -> Setting, data: bool, filter: bool) -> Result<(), Error> {
+    let setting = make(b);
     let (conv, y) = resolved(b, &setting)?;
     let x = images(b, setting.x);
     let dy = images(b, [y.0[0], y.0[1], y.0[2], y.0[3]]);
@@ -73,49 +73,53 @@ fn backward(b: &mut Build, setting: usize, data: bool, filter: bool) -> Result<(
     finish(b, fused, &operands)
 }
 
+/// An element-wise program with these outputs besides its last value.
+fn map(b: &mut Build, mut outputs: Vec<Output>) -> Result<(), Error> {
+    let dims = b.dims(4);
+    let shape = Shape(dims.clone());
+    let rows = shape.elements() / shape.last();
+    b.sums(rows);
+    let sums = outputs.iter().any(|o| matches!(o, Output::Sums(_)));
+    // without partial sums the operands broadcast in any way
+    let other = if sums { vec![dims[3]] } else { vec![dims[1], 1, 1] };
+    let operands = [
+        b.plain(dims.clone(), Fill::Signed),
+        b.plain([dims[3]], Fill::Signed),
+        b.plain([], Fill::Signed),
+        b.plain(other, Fill::Whole),
+    ];
+    let steps = vec![
+        Step::Operand(0),
+        Step::Operand(1),
+        Step::Operand(2),
+        Step::Operand(3),
+        Step::Binary(Binary::Mul, 0, 1),
+        Step::Binary(Binary::Max, 4, 2),
+        Step::Select(3, 5, 0),
+        Step::Constant(0.5),
+        Step::Binary(Binary::Sub, 6, 7),
+        Step::Unary(Unary::Tanh, 8),
+        Step::Binary(Binary::Mul, 9, 9),
+    ];
+    outputs.push(Output::Full(9));
+    let fused = Fused {
+        anchor: Anchor::Map(shape),
+        chunks: fused::chunks_for(rows),
+        source: Program::default(),
+        gradient: Program::default(),
+        result: Program { steps, value: 0, outputs },
+    };
+    finish(b, fused, &operands)
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        Case::new("fused/map", |b| {
-            let dims = b.dims(4);
-            let shape = Shape(dims.clone());
-            let rows = shape.elements() / shape.last();
-            b.sums(rows);
-            let operands = [
-                b.plain(dims.clone(), Fill::Signed),
-                b.plain([dims[3]], Fill::Signed),
-                b.plain([], Fill::Signed),
-                // a map's operands broadcast in any way
-                b.plain([dims[1], 1, 1], Fill::Signed),
-            ];
-            let result = Program {
-                steps: vec![
-                    Step::Operand(0),
-                    Step::Operand(1),
-                    Step::Operand(2),
-                    Step::Operand(3),
-                    Step::Binary(Binary::Mul, 0, 1),
-                    Step::Binary(Binary::Max, 4, 2),
-                    Step::Select(3, 5, 0),
-                    Step::Constant(0.5),
-                    Step::Binary(Binary::Sub, 6, 7),
-                    Step::Unary(Unary::Tanh, 8),
-                    Step::Binary(Binary::Mul, 9, 9),
-                ],
-                value: 0,
-                outputs: vec![Output::Full(9), Output::Sums(9), Output::Full(4), Output::Sums(10)],
-            };
-            let fused = Fused {
-                anchor: Anchor::Map(shape),
-                chunks: fused::chunks_for(rows),
-                source: Program::default(),
-                gradient: Program::default(),
-                result,
-            };
-            finish(b, fused, &operands)
-        })
-        .flat(),
+        Case::new("fused/map_sums", |b| map(b, vec![Output::Sums(9), Output::Full(4), Output::Sums(10)])).flat(),
+        Case::new("fused/map_broadcast", |b| map(b, vec![Output::Full(4)])).flat(),
     ];
-    for (name, make) in SETTINGS {
+    // a fused kernel takes one group
+    let settings = || SETTINGS.into_iter().filter(|(name, _)| !["groups", "depthwise"].contains(name));
+    for (name, make) in settings() {
         cases.push(
             Case::new(format!("fused/conv2d_{name}"), move |b| {
                 let setting = make(b);
@@ -145,10 +149,10 @@ pub fn cases() -> Vec<Case> {
             .flat(),
         );
     }
-    for (at, (name, _)) in SETTINGS.iter().enumerate() {
+    for (name, make) in settings() {
         for (what, data, filter) in [("both", true, true), ("data", true, false), ("filter", false, true)] {
             let name = format!("fused/backward_{what}_{name}");
-            cases.push(Case::new(name, move |b| backward(b, at, data, filter)).flat());
+            cases.push(Case::new(name, move |b| backward(b, make, data, filter)).flat());
         }
     }
     cases

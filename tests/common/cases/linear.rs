@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
                 left.extend(if trans_a { [k, m] } else { [m, k] });
                 let mut right = if shared { vec![] } else { batch };
                 right.extend(if trans_b { [n, k] } else { [k, n] });
-                b.sums(k);
+                b.is_sum_of(k);
                 let (left, right) = (b.x(left, Fill::Signed), b.w(right, Fill::Signed));
                 let y = b.g.matmul(left, right, MatMul { trans_a, trans_b })?;
                 b.out(y);
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
     for bias in [false, true] {
         cases.push(Case::new(format!("linear/{}", if bias { "bias" } else { "plain" }), move |b| {
             let [n, inputs, outputs] = [0, 1, 2].map(|_| b.channels());
-            b.sums(inputs);
+            b.is_sum_of(inputs);
             let (x, w) = (b.x([n, inputs], Fill::Signed), b.w([inputs, outputs], Fill::Signed));
             let bias = bias.then(|| b.w([outputs], Fill::Signed));
             let y = b.g.linear(x, w, bias)?;
