@@ -19,6 +19,8 @@ pub enum Fill {
     Signed,
     /// In [-12, 12): where exponentials saturate.
     Wide,
+    /// In [-b, b) for this bound.
+    Within(f64),
     /// In [0.5, 2).
     Positive,
     /// In [-2, 2), and at least 0.01 from each of these kinks.
@@ -78,6 +80,7 @@ impl Build {
         let values: Vec<f64> = match fill {
             Fill::Signed => (0..n).map(|_| rng.uniform(-2.0, 2.0)).collect(),
             Fill::Wide => (0..n).map(|_| rng.uniform(-12.0, 12.0)).collect(),
+            Fill::Within(bound) => (0..n).map(|_| rng.uniform(-bound, bound)).collect(),
             Fill::Positive => (0..n).map(|_| rng.uniform(0.5, 2.0)).collect(),
             Fill::Away(kinks) => (0..n).map(|_| away(rng, kinks)).collect(),
             Fill::Distinct => {

@@ -195,8 +195,10 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+type Source = fn(&mut Build) -> Value;
+
 fn casts() -> Vec<Case> {
-    let sources: [(&'static str, fn(&mut Build) -> Value); 4] = [
+    let sources: [(&str, Source); 4] = [
         ("f32", |b| {
             let dims = b.any_dims();
             b.plain(dims, Fill::Wide)
