@@ -398,7 +398,7 @@ fn the_check_finds_every_kind_of_damage() {
     damage("writes_states", &|p| p.writes_states = false);
     damage("finds", &|p| p.outputs[0].placed.place = Place::Work(p.work_bytes + 64));
     damage("must be in the arena", &|p| p.outputs[0].placed.place = Place::State(0));
-    damage("of type f32[16,16] as", &|p| p.states[0].ty.shape = Shape::from([4]));
+    damage("of type f32[4] as", &|p| p.states[0].ty.shape = Shape::from([4]));
     damage("prepares from the input", &|p| {
         let first = p.steps.remove(0);
         p.prepare.push(first);
