@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    args.check_outputs()?;
     let (data, origin) = source::load(args)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
     say(&format!("data: {origin}: {} training and {} test images", images.len(), tests.len()))?;

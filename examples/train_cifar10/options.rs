@@ -1,6 +1,7 @@
 //! The command line, and how it goes together with a checkpoint.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use outrigger::Error;
@@ -79,10 +80,31 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 fn layers(text: &str) -> Result<[usize; 3], String> {
-    parse_layers(text).map_err(|e| e.to_string())
+    parse_layers(text).map_err(|e| match e {
+        Error::Option { reason, .. } => reason,
+        other => other.to_string(),
+    })
 }
 
 impl Args {
+    /// Refuses files that cannot be written, before a long run and not after it.
+    pub fn check_outputs(&self) -> Result<(), Error> {
+        for path in [&self.json, &self.save, &self.plot].into_iter().flatten() {
+            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let failed = |source| Err(Error::Io { file: path.display().to_string(), source });
+            if !directory.is_dir() {
+                return failed(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("{} is no directory", directory.display()),
+                ));
+            }
+            if path.is_dir() {
+                return failed(io::ErrorKind::IsADirectory.into());
+            }
+        }
+        Ok(())
+    }
+
     /// The recipe of a new run on images of `classes` classes.
     pub fn new_recipe(&self, classes: usize) -> Recipe {
         let default = Recipe::default();

@@ -154,8 +154,8 @@ impl Graph {
     /// # Errors
     /// [`Error::UnknownName`] with the nearest names.
     pub fn source(&self, name: &str) -> Result<Value, Error> {
-        let sources = || self.nodes().filter(|&id| self.node(id).op.is_source());
-        match sources().find(|&id| self.node(id).name == name) {
+        let sources = || self.nodes().filter(|&id| self.node(id).op.has_unique_name());
+        match self.find_source(name) {
             Some(id) => Ok(id.result(0)),
             None => Err(Error::UnknownName {
                 what: "input or state",
@@ -163,6 +163,9 @@ impl Graph {
                 near: nearest(name, sources().map(|id| self.node(id).name.as_str())),
             }),
         }
+    }
+    fn find_source(&self, name: &str) -> Option<NodeId> {
+        self.nodes().find(|&id| self.node(id).op.has_unique_name() && self.node(id).name == name)
     }
     /// Finds an output by its name.
     ///
@@ -216,7 +219,7 @@ impl Graph {
     /// state of one path.
     pub fn add(&mut self, op: Op, operands: &[Value], name: &str) -> Result<NodeId, Error> {
         let path = self.path(name, op.kind());
-        if op.is_source() && !matches!(op, Op::Constant(_)) && self.source(&path).is_ok() {
+        if op.has_unique_name() && self.find_source(&path).is_some() {
             return Err(Error::DuplicateName { what: "input or state", name: path });
         }
         self.insert(op, operands, path)

@@ -228,6 +228,10 @@ impl Op {
     pub fn is_state(&self) -> bool {
         matches!(self, Op::Parameter(..) | Op::Buffer(..))
     }
+    /// Whether the node's name is how a program is told its value: no other input or state may have it.
+    pub fn has_unique_name(&self) -> bool {
+        matches!(self, Op::Input(_)) || self.is_state()
+    }
     /// Whether the node has no operands.
     pub fn is_source(&self) -> bool {
         matches!(self, Op::Input(_) | Op::Parameter(..) | Op::Buffer(..) | Op::Constant(_))

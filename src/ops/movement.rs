@@ -109,7 +109,7 @@ pub(super) fn infer_concat(inputs: &[&TensorType], axis: usize) -> Result<Tensor
         if !fits {
             return Err(Mismatch::new(format!("{first} and {other} must agree on every axis but {axis}")));
         }
-        shape[axis] += other.shape.0[axis];
+        shape[axis] = shape[axis].saturating_add(other.shape.0[axis]);
     }
     Ok(TensorType::new(first.dtype, shape))
 }

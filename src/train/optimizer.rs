@@ -41,11 +41,11 @@ pub fn is_training_state(name: &str) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sgd {
     /// Share of the last direction that is kept; 0 needs no buffers.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Look ahead along the momentum.
     pub nesterov: bool,
     /// L2 penalty, added to the gradient.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 /// Where Adam adds epsilon. With `m̂ = m/(1 - beta1^t)` and `v̂ = v/(1 - beta2^t)`:
@@ -63,15 +63,15 @@ pub enum EpsilonMode {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Decay of the gradient's mean.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the squared gradient's mean.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the denominator.
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// Where it is added.
     pub epsilon_mode: EpsilonMode,
     /// L2 penalty, added to the gradient.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 impl Default for Adam {
@@ -85,15 +85,15 @@ impl Default for Adam {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Decay of the gradient's mean.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the squared gradient's mean.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the denominator.
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// Where it is added.
     pub epsilon_mode: EpsilonMode,
     /// Shrinks the parameter by `lr·weight_decay` of itself in each step.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 impl Default for AdamW {
@@ -136,13 +136,13 @@ impl Optimizer {
                 (vec![("beta1", beta1), ("beta2", beta2)], vec![("epsilon", epsilon), ("weight_decay", weight_decay)])
             }
         };
-        let refuse = |(option, value): (&str, f32), range: &str| {
+        let refuse = |(option, value): (&str, f64), range: &str| {
             Err(Error::Option { option: option.to_string(), reason: format!("must be {range}, got {value}") })
         };
         if let Some(&bad) = decays.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
             return refuse(bad, "at least 0 and below 1");
         }
-        if let Some(&bad) = magnitudes.iter().find(|(_, value)| !(0.0..f32::INFINITY).contains(value)) {
+        if let Some(&bad) = magnitudes.iter().find(|(_, value)| !(0.0..f64::INFINITY).contains(value)) {
             return refuse(bad, "finite and at least 0");
         }
         Ok(())

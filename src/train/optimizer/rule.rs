@@ -32,8 +32,8 @@ impl Emit {
     fn unary(&mut self, f: Unary, x: Value) -> Result<Value, Error> {
         self.op(Op::Unary(f), &[x])
     }
-    fn scalar(&mut self, value: f32) -> Result<Value, Error> {
-        self.op(Op::Constant(Tensor::scalar(value)), &[])
+    fn scalar(&mut self, value: f64) -> Result<Value, Error> {
+        self.op(Op::Constant(Tensor::scalar(value as f32)), &[])
     }
     /// An input or buffer under a complete name.
     fn source(&mut self, op: Op, name: &str) -> Result<Value, Error> {
@@ -179,10 +179,11 @@ impl Rule {
 }
 
 /// Adam's numbers of a step. `q = 1 - beta^t` follows the recurrence `q' = beta·q + (1 - beta)`: it is the same
-/// average as the moments', of ones, so its rounding cancels in `m/q`, and there is no `1 - (almost 1)`.
+/// average as the moments', of ones. So the rounding of `beta` and `1 - beta` to f32 cancels in `m/q`, and nothing
+/// is lost to a subtraction of `beta^t` from 1.
 fn adam_rule(e: &mut Emit, lr: Value, adam: &Adam, shrink: Option<Value>) -> Result<Kind, Error> {
     let one = e.scalar(1.0)?;
-    let mut corrected = |beta: f32, name: &str| -> Result<(Decay, Value), Error> {
+    let mut corrected = |beta: f64, name: &str| -> Result<(Decay, Value), Error> {
         let decay = Decay { kept: e.scalar(beta)?, complement: e.scalar(1.0 - beta)? };
         let old = e.buffer(TensorType::f32([]), name)?;
         let q = e.average(old, one, &decay)?;
@@ -210,6 +211,6 @@ fn penalise(e: &mut Emit, g: Value, p: Value, penalty: Option<Value>) -> Result<
 }
 
 /// The number, or nothing for zero.
-fn positive(e: &mut Emit, value: f32) -> Result<Option<Value>, Error> {
+fn positive(e: &mut Emit, value: f64) -> Result<Option<Value>, Error> {
     if value > 0.0 { e.scalar(value).map(Some) } else { Ok(None) }
 }

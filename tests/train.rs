@@ -1,0 +1,461 @@
+//! Training from outside: models against golden runs of other frameworks, checkpoints, and what goes wrong.
+
+#[path = "../examples/golden/replay.rs"]
+mod replay;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use outrigger::data::{Cifar, load_dir};
+use outrigger::graph::ConvOptions;
+use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::ops::{BatchNorm, Init};
+use outrigger::reference;
+use outrigger::train::optimizer::{Optimizer, TrainingOptions, is_training_state, training_graph_with};
+use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
+use outrigger::{DType, Error, Graph, Padding, Store, Tensor};
+
+/// Files that other frameworks made. They lie beside the repository, or where `OUTRIGGER_SHARED` says; not everyone
+/// has them, and a test that misses them says so.
+fn shared(path: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let path = std::env::var_os("OUTRIGGER_SHARED").map_or_else(beside, PathBuf::from).join(path);
+    if !path.exists() {
+        eprintln!("skipped: there is no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn golden(name: &str) -> Option<(WeightFile, Cifar)> {
+    let (file, data) = (shared(&format!("golden/{name}"))?, shared("cifar10/sample")?);
+    Some((WeightFile::read(&file).unwrap(), load_dir(&data).unwrap()))
+}
+
+fn states(graph: &Graph) -> Vec<String> {
+    graph.states().map(|id| graph.get(id).unwrap().name.clone()).collect()
+}
+
+/// A model's graph has the golden file's tensors, by name and by shape.
+#[test]
+fn models_have_the_frameworks_names_and_shapes() {
+    for (name, form) in [("torch_resnet_adam.safetensors", Form::Torch), ("keras_resnet_adam.safetensors", Form::Keras)]
+    {
+        let Some((file, _)) = golden(name) else { return };
+        let init = file.section("init/");
+        let layout = file.layout().unwrap();
+        let graph = ResNetCifar { form, ..ResNetCifar::default() }.training(2).unwrap();
+        let mut ours: Vec<(String, _)> = states(&graph)
+            .into_iter()
+            .map(|name| {
+                let shape = graph.value_type(graph.source(&name).unwrap()).unwrap().shape.clone();
+                (name, layout.file_shape(&shape))
+            })
+            .collect();
+        ours.sort_by(|a, b| a.0.cmp(&b.0));
+        let theirs: Vec<_> = init
+            .names()
+            .filter(|name| !name.ends_with("num_batches_tracked"))
+            .map(|name| (name.to_string(), init.tensor(name).unwrap().shape().clone()))
+            .collect();
+        assert_eq!(ours, theirs);
+    }
+}
+
+/// What the training graph adds to the state is told from the model's own.
+#[test]
+fn training_state_is_recognised() {
+    for method in [Method::Adam, Method::AdamW, Method::Sgd] {
+        for form in [Form::Torch, Form::Keras] {
+            let model = ResNetCifar { layers: [1, 1, 1], form, classes: 10 }.training(2).unwrap();
+            let own = states(&model);
+            let loss = model.output("loss").unwrap();
+            let options = TrainingOptions { optimizer: method.optimizer(form), gradient_outputs: false };
+            let all = states(&training_graph_with(model, loss, &options).unwrap());
+            assert!(all.len() > own.len());
+            for name in all {
+                assert_eq!(is_training_state(&name), !own.contains(&name), "{name}");
+            }
+        }
+    }
+}
+
+/// Relative distance of two vectors.
+fn distance(actual: &[f64], expected: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut actual.iter().zip(expected).map(|(a, e)| a - e));
+    let size = norm(&mut expected.iter().copied());
+    if size > 0.0 { difference / size } else { difference }
+}
+
+/// The first golden step in f64: the graphs of model, gradients and optimizer are right to the rounding of the
+/// file's f32, whatever the kernels do.
+#[test]
+fn the_first_golden_step_in_f64() {
+    for (name, form) in [("torch_resnet_adam.safetensors", Form::Torch), ("keras_resnet_adam.safetensors", Form::Keras)]
+    {
+        let Some((file, data)) = golden(name) else { return };
+        let layout = file.layout().unwrap();
+        let forward = ResNetCifar { form, ..ResNetCifar::default() }.training(100).unwrap();
+        let loss = forward.output("loss").unwrap();
+        let model = states(&forward);
+        let options = TrainingOptions { optimizer: Method::Adam.optimizer(form), gradient_outputs: true };
+        let graph = training_graph_with(forward, loss, &options).unwrap();
+
+        let mut state = HashMap::new();
+        for name in states(&graph) {
+            let ty = graph.value_type(graph.source(&name).unwrap()).unwrap();
+            let value = match model.contains(&name) {
+                true => layout.from_file(&file.tensor(&format!("init/{name}")).unwrap()).unwrap(),
+                false => Tensor::full(ty.shape.clone(), 0.0),
+            };
+            state.insert(name, value);
+        }
+        let images = data.train.images()[..100 * 3072].iter().map(|&p| f32::from(p) / 255.0).collect();
+        let labels = data.train.labels()[..100].iter().map(|&l| i32::from(l)).collect();
+        let inputs = HashMap::from([
+            ("images".to_string(), Tensor::f32([100, 32, 32, 3], images).unwrap()),
+            ("labels".to_string(), Tensor::i32([100], labels).unwrap()),
+            ("lr".to_string(), Tensor::scalar(1e-3)),
+        ]);
+        let run = reference::run(&graph, &inputs, &state).unwrap();
+
+        let losses: Vec<f64> = serde_json::from_str(file.meta("losses").unwrap()).unwrap();
+        let loss = run.output("loss").unwrap().data[0];
+        assert!((loss - losses[0]).abs() < 1e-6 * losses[0], "{loss} {}", losses[0]);
+        let expected = |name: &str| layout.from_file(&file.tensor(name).unwrap()).unwrap().to_f64();
+        for name in file.section("step1/grad/").names() {
+            let error =
+                distance(&run.output(&format!("grad/{name}")).unwrap().data, &expected(&format!("step1/grad/{name}")));
+            assert!(error < 1e-5, "gradient of {name}: {error}");
+        }
+        // The first step of Adam is lr·g/(|g| + e), with e = 1e-8 (PyTorch) or 1e-7/√0.001 = 3e-6 (Keras): where g is
+        // not much larger than e, the file's rounding of the weights to f32 shows.
+        let tolerance = match form {
+            Form::Torch => 1e-5,
+            Form::Keras => 1e-3,
+        };
+        for name in &model {
+            if name.starts_with("conv2d") && name.ends_with("/bias") {
+                continue; // a gradient of rounding noise, which Adam makes a step of
+            }
+            let error = distance(&run.updates[name].data, &expected(&format!("after1/{name}")));
+            assert!(error < tolerance, "{name} after a step: {error}");
+        }
+    }
+}
+
+/// Both golden runs to their end, by the limits that any correct f32 implementation keeps.
+#[test]
+fn golden_runs_are_followed() {
+    for name in ["torch_resnet_adam.safetensors", "keras_resnet_adam.safetensors"] {
+        let Some((file, data)) = golden(name) else { return };
+        let report = replay::replay(&file, data, None).unwrap();
+        assert!(report.loss1_rel < 1e-5, "{name}: {report:?}");
+        assert!(report.loss_rel_max < 5e-3, "{name}: {report:?}");
+        assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{name}: {report:?}");
+        assert_eq!(report.grad_rel_max.is_some(), name.starts_with("torch"));
+        assert!(report.after1_rel_max < 1e-2, "{name}: {report:?}");
+        assert!(report.eval_abs_max < 5e-2, "{name}: {report:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_golden_run_is_refused() {
+    let metadata = |entries: &[(&str, &str)]| entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let bias = || [("init/fc.bias".to_string(), Tensor::full([10], 0.0))];
+    let whole = [
+        ("framework", "pytorch"),
+        ("layers", "1,1,1"),
+        ("optimizer", "adam"),
+        ("losses", "[1.0]"),
+        ("steps", "1"),
+        ("batch", "2"),
+        ("layout", "NCHW, conv OIHW"),
+    ];
+    let data = || outrigger::data::sample().unwrap();
+    for (without, part) in [("losses", "losses"), ("layout", "layout"), ("framework", "framework")] {
+        let entries: Vec<_> = whole.into_iter().filter(|(key, _)| *key != without).collect();
+        let error = replay::replay(&WeightFile::new(bias(), metadata(&entries)), data(), Some(1)).unwrap_err();
+        assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(part)), "{error}");
+    }
+}
+
+/// A network that is small enough to be trained in no time, with every kind of state: a convolution and a batch
+/// norm in front of a linear layer.
+#[derive(Clone, Copy)]
+struct Tiny;
+
+const IMAGE: [usize; 3] = [5, 4, 2];
+const CLASSES: usize = 3;
+
+impl Tiny {
+    fn graph(batch: usize, training: bool) -> Result<Graph, Error> {
+        let mut g = Graph::new("tiny");
+        let images = g.input("images", DType::F32, [batch, IMAGE[0], IMAGE[1], IMAGE[2]])?;
+        let labels = g.input("labels", DType::I32, [batch])?;
+        let weight = g.parameter("conv.weight", [3, 3, IMAGE[2], 6], Init::kaiming_uniform(9 * IMAGE[2]))?;
+        let gamma = g.parameter("bn.weight", [6], Init::ONES)?;
+        let beta = g.parameter("bn.bias", [6], Init::ZEROS)?;
+        let mean = g.buffer("bn.running_mean", DType::F32, [6], Init::ZEROS)?;
+        let var = g.buffer("bn.running_var", DType::F32, [6], Init::ONES)?;
+        let linear = g.parameter("fc.weight", [6, CLASSES], Init::kaiming_uniform(6))?;
+        let bias = g.parameter("fc.bias", [CLASSES], Init::ZEROS)?;
+        let options = ConvOptions { padding: Padding::all(1), ..ConvOptions::default() };
+        let y = g.scope("conv", |g| g.conv2d(images, weight, None, options))?;
+        let y = g.scope("bn", |g| match training {
+            true => {
+                let attributes = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+                g.batch_norm(y, gamma, beta, [mean, var], attributes).map(|n| n.y)
+            }
+            false => g.batch_norm_eval(y, gamma, beta, [mean, var], 1e-5),
+        })?;
+        let y = g.relu(y)?;
+        let y = g.global_avg_pool(y)?;
+        let logits = g.scope("fc", |g| g.linear(y, linear, Some(bias)))?;
+        let loss = g.cross_entropy(logits, labels)?;
+        g.set_output("loss", loss)?;
+        g.set_output("logits", logits)?;
+        Ok(g)
+    }
+
+    fn trainer(seed: u64, options: TrainerOptions) -> Trainer<Tiny> {
+        let optimizer = Method::Adam.optimizer(Form::Torch);
+        Trainer::new(Tiny, optimizer, 4, TrainerOptions { seed, threads: Some(1), ..options }).unwrap()
+    }
+}
+
+impl Model for Tiny {
+    fn training(&self, batch: usize) -> Result<Graph, Error> {
+        Tiny::graph(batch, true)
+    }
+    fn evaluation(&self, batch: usize) -> Result<Graph, Error> {
+        Tiny::graph(batch, false)
+    }
+}
+
+/// Images and labels number `first..first + count` of a data set without end.
+fn data(first: usize, count: usize) -> (Vec<f32>, Vec<i32>) {
+    let size: usize = IMAGE.iter().product();
+    let pixel = |i: usize| (i as f32 * 0.731).sin() * 0.5 + 0.5;
+    let images = (first * size..(first + count) * size).map(pixel).collect();
+    (images, (first..first + count).map(|i| (i * i % CLASSES) as i32).collect())
+}
+
+fn contents(store: &Store) -> Vec<(String, Vec<u8>)> {
+    store.entries().iter().map(|(name, _)| (name.clone(), store.get(name).unwrap().to_bytes())).collect()
+}
+
+fn steps<M: Model>(trainer: &mut Trainer<M>, range: std::ops::Range<usize>) -> Vec<Outcome> {
+    let step = |i: usize| {
+        // the last batch of every three is smaller
+        let (images, labels) = data(4 * i, if i % 3 == 2 { 3 } else { 4 });
+        trainer.train_step(&images, &labels, 0.01).unwrap()
+    };
+    range.map(step).collect()
+}
+
+/// Training that was saved, and continued elsewhere, ends with the same bits and the same file.
+#[test]
+fn resumed_training_is_bit_identical() {
+    let dir = tempfile::tempdir().unwrap();
+    for layout in [Layout::Torch, Layout::Native] {
+        let path = dir.path().join("half.safetensors");
+        let mut whole = Tiny::trainer(7, TrainerOptions::default());
+        steps(&mut whole, 0..5);
+        whole.save(&path, layout, BTreeMap::new()).unwrap();
+        let expected = steps(&mut whole, 5..9);
+
+        let mut resumed = Tiny::trainer(8, TrainerOptions { threads: Some(2), ..TrainerOptions::default() });
+        assert_ne!(contents(resumed.store()), contents(whole.store()));
+        resumed.restore(&WeightFile::read(&path).unwrap(), Restore::Everything).unwrap();
+        assert_eq!(resumed.steps(), 5);
+        assert_eq!(steps(&mut resumed, 5..9), expected);
+        assert_eq!(contents(resumed.store()), contents(whole.store()));
+
+        let ends = ["a", "b"].map(|name| dir.path().join(name));
+        whole.save(&ends[0], layout, BTreeMap::new()).unwrap();
+        resumed.save(&ends[1], layout, BTreeMap::new()).unwrap();
+        assert_eq!(std::fs::read(&ends[0]).unwrap(), std::fs::read(&ends[1]).unwrap());
+    }
+}
+
+/// A file of PyTorch's layout holds PyTorch's axes, and its weights alone can be taken.
+#[test]
+fn weights_are_saved_as_pytorch_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let mut trained = Tiny::trainer(1, TrainerOptions::default());
+    steps(&mut trained, 0..2);
+    trained.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
+    let file = WeightFile::read(&path).unwrap();
+    assert_eq!(file.tensor("conv.weight").unwrap().shape().0, [6, IMAGE[2], 3, 3]);
+    assert_eq!(file.tensor("fc.weight").unwrap().shape().0, [CLASSES, 6]);
+    assert_eq!(file.tensor("fc.weight.exp_avg").unwrap().shape().0, [CLASSES, 6]);
+
+    // as a PyTorch user's state_dict: no optimizer, and counters that are not needed here
+    let names: Vec<_> = file.names().filter(|name| !is_training_state(name)).map(str::to_string).collect();
+    let mut tensors: Vec<_> = names.iter().map(|name| (name.clone(), file.tensor(name).unwrap())).collect();
+    tensors.push(("bn.num_batches_tracked".to_string(), Tensor::i32([], vec![2]).unwrap()));
+    let metadata = BTreeMap::from([("layout".to_string(), Layout::Torch.describe().to_string())]);
+    let state_dict = WeightFile::new(tensors, metadata);
+    let mut other = Tiny::trainer(2, TrainerOptions::default());
+    assert!(matches!(other.restore(&state_dict, Restore::Everything), Err(Error::Checkpoint { .. })));
+    other.restore(&state_dict, Restore::Model).unwrap();
+    for name in names {
+        assert_eq!(other.store().get(&name).unwrap(), trained.store().get(&name).unwrap(), "{name}");
+    }
+}
+
+/// A file of another model, or a damaged one, is refused with a reason, and the state stays as it was.
+#[test]
+fn a_checkpoint_that_does_not_fit_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let mut trainer = Tiny::trainer(1, TrainerOptions::default());
+    trainer.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
+    steps(&mut trainer, 0..1);
+    let before = contents(trainer.store());
+    let whole = WeightFile::read(&path).unwrap();
+    let tensors = || whole.names().map(|name| (name.to_string(), whole.tensor(name).unwrap()));
+    let changed = |change: &mut dyn FnMut(&mut BTreeMap<String, Tensor>)| {
+        let mut tensors: BTreeMap<_, _> = tensors().collect();
+        change(&mut tensors);
+        WeightFile::new(tensors, whole.metadata().clone())
+    };
+    let cases = [
+        (changed(&mut |t| drop(t.remove("conv.weight"))), vec!["\"conv.weight\"", "nearest"]),
+        (changed(&mut |t| drop(t.insert("fc.bias".into(), Tensor::full([4], 0.0)))), vec!["fc.bias", "[3]", "[4]"]),
+        (changed(&mut |t| drop(t.insert("conv2.weight".into(), Tensor::scalar(0.0)))), vec!["conv2.weight"]),
+        (changed(&mut |t| drop(t.insert("bn.bias".into(), Tensor::i32([6], vec![0; 6]).unwrap()))), vec!["f32", "i32"]),
+        (WeightFile::new(tensors(), BTreeMap::new()), vec!["step"]),
+    ];
+    for (file, parts) in cases {
+        let error = trainer.restore(&file, Restore::Everything).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+        parts.iter().for_each(|part| assert!(error.to_string().contains(part), "{error} has no {part}"));
+        assert_eq!(contents(trainer.store()), before);
+    }
+
+    let bytes = std::fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(97) {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let error = WeightFile::read(&path).unwrap_err();
+        assert!(error.to_string().contains("w.safetensors"), "{error}");
+    }
+}
+
+/// Batches of every size count each image once, in training and in evaluation.
+#[test]
+fn smaller_batches_count_for_what_they_are() {
+    let mut trainer = Tiny::trainer(3, TrainerOptions::default());
+    steps(&mut trainer, 0..3);
+    let (images, labels) = data(50, 7);
+    let all = trainer.evaluate(&images, &labels).unwrap();
+    let before = contents(trainer.store());
+    let size = images.len() / labels.len();
+    let mut parts = Outcome::default();
+    for (images, labels) in images.chunks(4 * size).zip(labels.chunks(4)) {
+        parts.add(trainer.evaluate(images, labels).unwrap());
+    }
+    assert_eq!((parts.images, parts.correct), (7, all.correct));
+    assert!((parts.loss() - all.loss()).abs() < 1e-5, "{} {}", parts.loss(), all.loss());
+    assert_eq!(contents(trainer.store()), before, "evaluation changes nothing");
+
+    let one = trainer.predict(&images[..size], 1).unwrap();
+    let many = trainer.predict(&images, 7).unwrap();
+    let (one, many) = (one.as_f32().unwrap(), &many.as_f32().unwrap()[..CLASSES]);
+    one.iter().zip(many).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{one:?} {many:?}"));
+}
+
+#[test]
+fn batches_that_do_not_fit_are_refused() {
+    let mut trainer = Tiny::trainer(0, TrainerOptions::default());
+    let (images, labels) = data(0, 4);
+    assert!(matches!(trainer.train_step(&images[1..], &labels, 0.01), Err(Error::Type { .. })));
+    assert!(matches!(trainer.evaluate(&images, &labels[1..]), Err(Error::Type { .. })));
+    let wrong = [0, 1, CLASSES as i32, 0];
+    let error = trainer.train_step(&images, &wrong, 0.01).unwrap_err();
+    assert!(matches!(error, Error::Label { index: 2, label: 3, classes: CLASSES, .. }), "{error}");
+    assert_eq!(trainer.steps(), 0);
+    assert!(trainer.train_step(&images, &labels, 0.01).is_ok(), "an error before is forgotten");
+}
+
+/// A loss that is no number stops training, and on demand the first operation that made one is named.
+#[test]
+fn a_loss_that_is_no_number_stops() {
+    let (images, labels) = data(0, 4);
+    let explode = |find_nan: bool| {
+        let mut trainer = Tiny::trainer(0, TrainerOptions { find_nan, ..TrainerOptions::default() });
+        // finite weights that no sum of products survives
+        for (name, ty) in trainer.store().entries().to_vec() {
+            if name == "conv.weight" {
+                trainer.store().set(&name, &Tensor::full(ty.shape.clone(), 3e38)).unwrap();
+            }
+        }
+        let before = contents(trainer.store());
+        let error = trainer.train_step(&images, &labels, 0.01).unwrap_err();
+        assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
+        (error.to_string(), contents(trainer.store()) == before)
+    };
+    let (error, _) = explode(false);
+    assert!(error.contains("NaN") && error.contains("find_nan"), "{error}");
+    let (error, unchanged) = explode(true);
+    assert!(error.contains("NaN") && error.contains("conv"), "{error}");
+    assert!(unchanged, "the state is that before the step");
+
+    let mut trainer = Tiny::trainer(0, TrainerOptions { find_nan: true, ..TrainerOptions::default() });
+    let mut bad = images.clone();
+    bad[5] = f32::NAN;
+    let error = trainer.train_step(&bad, &labels, 0.01).unwrap_err().to_string();
+    assert!(error.contains("images[5]"), "{error}");
+}
+
+/// A step of the smallest residual network, compiled, against the interpreter: outputs and every new state.
+#[test]
+fn a_compiled_step_is_the_interpreters() {
+    for (form, method) in [(Form::Torch, Method::Sgd), (Form::Keras, Method::Adam)] {
+        let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5 };
+        let optimizer = method.optimizer(form);
+        let options = TrainerOptions { seed: 5, threads: Some(1), ..TrainerOptions::default() };
+        let mut trainer = Trainer::new(model, optimizer, 3, options).unwrap();
+        let images: Vec<f32> = (0..3 * 3072).map(|i| (i as f32 * 0.37).sin() * 0.5 + 0.5).collect();
+        let labels = [4, 0, 2];
+        let state: HashMap<_, _> = contents_as_tensors(trainer.store()).into_iter().collect();
+        let expected = interpret(model, optimizer, &images, &labels, &state);
+
+        let outcome = trainer.train_step(&images, &labels, 0.01).unwrap();
+        let loss = expected.output("loss").unwrap().data[0];
+        assert!((outcome.loss() - loss).abs() < 1e-5 * loss, "{} {loss}", outcome.loss());
+        for (name, value) in contents_as_tensors(trainer.store()) {
+            if name.starts_with("conv2d") && name.contains("/bias") {
+                continue; // a gradient of rounding noise
+            }
+            // Adam makes a full step of a gradient, however small it is
+            let error = distance(&value.to_f64(), &expected.updates[&name].data);
+            assert!(error < 1e-2, "{name}: {error}");
+        }
+    }
+}
+
+fn contents_as_tensors(store: &Store) -> Vec<(String, Tensor)> {
+    store.entries().iter().map(|(name, _)| (name.clone(), store.get(name).unwrap())).collect()
+}
+
+fn interpret(
+    model: ResNetCifar,
+    optimizer: Optimizer,
+    images: &[f32],
+    labels: &[i32],
+    state: &HashMap<String, Tensor>,
+) -> reference::Outcome {
+    let forward = model.training(labels.len()).unwrap();
+    let loss = forward.output("loss").unwrap();
+    let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: false }).unwrap();
+    let inputs = HashMap::from([
+        ("images".to_string(), Tensor::f32([labels.len(), 32, 32, 3], images.to_vec()).unwrap()),
+        ("labels".to_string(), Tensor::i32([labels.len()], labels.to_vec()).unwrap()),
+        ("lr".to_string(), Tensor::scalar(0.01)),
+    ]);
+    reference::run(&graph, &inputs, state).unwrap()
+}
