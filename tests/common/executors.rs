@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger::codegen::Isa;
+use outrigger::passes::PassOptions;
 use outrigger::reference::{self, RefTensor};
 use outrigger::{DType, Error, Graph, Options, Program, Store, Team, Tensor, compile};
 
@@ -29,6 +30,8 @@ pub fn executors() -> Vec<Box<dyn Executor>> {
         let options = Options { isa: Some(isa), ..Options::default() };
         all.push(Box::new(Compiled::new(format!("compiled for {isa}"), options)));
     }
+    let options = Options { passes: PassOptions::unfused(), ..Options::default() };
+    all.push(Box::new(Compiled::new("compiled without optional passes".to_string(), options)));
     all
 }
 
