@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger::codegen::Isa;
+use outrigger::passes::PassOptions;
 use outrigger::reference::{self, RefTensor};
 use outrigger::{DType, Error, Graph, Options, Program, Store, Team, Tensor, compile};
 
@@ -24,10 +25,11 @@ pub trait Executor {
 
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
-    let mut all: Vec<Box<dyn Executor>> = Vec::new();
+    let unfused = Options { passes: PassOptions::unfused(), ..Options::default() };
+    let mut all: Vec<Box<dyn Executor>> = vec![Box::new(Compiled::new("unfused".to_string(), unfused))];
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
         let options = Options { isa: Some(isa), ..Options::default() };
-        all.push(Box::new(Compiled::new(format!("compiled for {isa}"), options)));
+        all.push(Box::new(Compiled::new(format!("fused for {isa}"), options)));
     }
     all
 }
