@@ -25,10 +25,11 @@ pub trait Executor {
 
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
-    let mut all: Vec<Box<dyn Executor>> = Vec::new();
+    let unfused = Options { passes: PassOptions::unfused(), ..Options::default() };
+    let mut all: Vec<Box<dyn Executor>> = vec![Box::new(Compiled::new("unfused".to_string(), unfused))];
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
         let options = Options { isa: Some(isa), ..Options::default() };
-        all.push(Box::new(Compiled::new(format!("compiled for {isa}"), options)));
+        all.push(Box::new(Compiled::new(format!("fused for {isa}"), options)));
     }
     let options = Options { passes: PassOptions::unfused(), ..Options::default() };
     all.push(Box::new(Compiled::new("compiled without optional passes".to_string(), options)));
