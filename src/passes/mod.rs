@@ -49,12 +49,7 @@ pub const PASSES: &[Pass] = &[
         mandatory: true,
         run: |_, _| Ok(()),
     },
-    Pass {
-        name: "constants",
-        what: "computes what depends on constants only",
-        mandatory: false,
-        run: constants::run,
-    },
+    Pass { name: "constants", what: "computes what depends on constants only", mandatory: false, run: constants::run },
     Pass {
         name: "canonicalise",
         what: "removes operations without effect and brings others to one form",

@@ -18,7 +18,8 @@ pub fn values(graph: &Graph, seed: u64, classes: i32) -> HashMap<String, RefTens
     for id in graph.states().chain(graph.inputs()) {
         let node = graph.get(id).unwrap();
         let ty = node.results[0].clone();
-        let positive = matches!(node.op, Op::Parameter(_, Init::Constant(c)) if c > 0.0) || matches!(node.op, Op::Buffer(..));
+        let positive =
+            matches!(node.op, Op::Parameter(_, Init::Constant(c)) if c > 0.0) || matches!(node.op, Op::Buffer(..));
         let mut number = || match ty.dtype {
             DType::F32 if positive => rng.random_range(0.4..1.2),
             DType::F32 => rng.random_range(-1.0..1.0),

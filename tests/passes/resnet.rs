@@ -1,8 +1,8 @@
 use crate::harness::*;
+use outrigger::Graph;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::passes::{PassOptions, optimise};
 use outrigger::train::optimizer::{Adam, Optimizer, training_graph};
-use outrigger::Graph;
 
 fn training(form: Form, layers: [usize; 3], batch: usize) -> Graph {
     let forward = ResNetCifar { form, layers, ..ResNetCifar::default() }.training(batch).unwrap();
