@@ -54,12 +54,7 @@ pub const PASSES: &[Pass] = &[
         mandatory: false,
         run: canonicalise::run,
     },
-    Pass {
-        name: "constants",
-        what: "computes what depends on constants only",
-        mandatory: false,
-        run: constants::run,
-    },
+    Pass { name: "constants", what: "computes what depends on constants only", mandatory: false, run: constants::run },
     Pass { name: "common", what: "computes equal expressions once", mandatory: false, run: common::run },
     Pass {
         name: "fold-batch-norm",

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //!  softmax, log-softmax      ──▶ maximum, subtract, exp, sum, …
-//!  mean                      ──▶ sum, division by the count
-//!  long sum over rows        ──▶ map with per-chunk channel sums ──▶ sum of the chunks
+//!  sum or mean of many rows  ──▶ map with per-chunk channel sums ──▶ sum of the chunks
 //!  batch norm (norm.rs)      ──▶ channel sums ──▶ coefficients ──▶ multiply, add with [C] vectors
 //!  convolution, one group    ──▶ Fused with trivial programs, ready to absorb its neighbours
 //! ```
@@ -47,7 +46,12 @@ fn lower(graph: &mut Graph, id: NodeId) -> Result<Option<Vec<Value>>, Error> {
     Ok(Some(match &node.op {
         Op::Softmax(axis) => vec![to.softmax(x[0], *axis)?],
         Op::LogSoftmax(axis) => vec![to.log_softmax(x[0], *axis)?],
-        Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims }) => vec![to.mean(x[0], axes, *keep_dims)?],
+        Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims }) => {
+            match to.long_mean(x[0], axes, *keep_dims)? {
+                Some(mean) => vec![mean],
+                None => return Ok(None),
+            }
+        }
         Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, keep_dims }) => {
             match to.long_sum(x[0], axes, *keep_dims, "")? {
                 Some(sum) => vec![sum],
@@ -144,18 +148,11 @@ impl Lowering<'_> {
     }
 
     /// Divides the sum: the count is exact in f32 where its reciprocal is not.
-    fn mean(&mut self, x: Value, axes: &[usize], keep_dims: bool) -> Result<Value, Error> {
+    fn long_mean(&mut self, x: Value, axes: &[usize], keep_dims: bool) -> Result<Option<Value>, Error> {
         let count: usize = axes.iter().map(|&a| self.shape(x).0[a]).product();
-        let sum = match self.long_sum(x, axes, keep_dims, "sum")? {
-            Some(sum) => sum,
-            None => self.value(
-                Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: axes.to_vec(), keep_dims }),
-                &[x],
-                "sum",
-            )?,
-        };
+        let Some(sum) = self.long_sum(x, axes, keep_dims, "sum")? else { return Ok(None) };
         let count = self.scalar(count as f32, "count")?;
-        self.binary(Binary::Div, sum, count, "")
+        self.binary(Binary::Div, sum, count, "").map(Some)
     }
 
     /// A sum over all rows (all axes but the last), or over all elements of many rows, in two stages:
