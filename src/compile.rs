@@ -94,6 +94,16 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         flops: plan.steps.iter().map(|s| s.flops).sum(),
         compile_time: start.elapsed(),
     };
+    tracing::debug!(
+        graph = planned.name,
+        isa = %isa,
+        kernels = summary.kernels,
+        steps = summary.steps,
+        arena_bytes = summary.arena_bytes,
+        code_bytes = summary.code_bytes,
+        time = ?summary.compile_time,
+        "compiled"
+    );
     Ok(Program { planned, plan: Arc::new(plan), report, summary })
 }
 

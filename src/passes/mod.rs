@@ -1,17 +1,141 @@
-//! Graph rewrites. To come.
+//! Passes: graph → graph rewrites, each verified after it ran, switchable, and reported.
+//!
+//! ```text
+//!  portable graph                                     machine level
+//!  dead-code ▶ constants ▶ canonicalise ▶ common ▶ fold-batch-norm ▶ lower ▶ common-lowered
+//!     ▶ pair-backward ▶ epilogue ▶ prologue ▶ chains ──▶ Fused kernels, coefficients, what has no anchor
+//! ```
+//!
+//! A pass adds nodes and redirects uses in one checked [`crate::graph::Patch`]; what nothing uses any
+//! more is dropped before the next pass runs, so that every pass may count users.
 
-/// Which passes run.
-#[derive(Clone, Debug, Default)]
-pub struct PassOptions {}
+use std::time::Instant;
 
-/// What the passes did.
-#[derive(Clone, Debug, Default)]
-pub struct Report {}
+use crate::error::Error;
+use crate::graph::Graph;
+
+mod batch_norm_fold;
+mod canonicalise;
+mod common;
+mod constants;
+mod emit;
+mod fusion;
 mod lower;
-/// stub
-pub fn optimise(graph: &crate::Graph, _o: &PassOptions) -> Result<(crate::Graph, Report), crate::Error> {
-    let mut g = graph.compact();
-    lower::lower(&mut g)?;
-    g.verify()?;
-    Ok((g.compact(), Report {}))
+mod options;
+mod report;
+mod uses;
+
+pub use options::PassOptions;
+pub use report::{PassReport, Report};
+
+use report::Context;
+
+/// A rewrite of the whole graph.
+pub struct Pass {
+    /// The name in options and reports.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub what: &'static str,
+    /// Whether the later stages cannot do without it; such a pass has no switch.
+    pub mandatory: bool,
+    run: fn(&mut Graph, &mut Context<'_>) -> Result<(), Error>,
+}
+
+/// All passes, in the order in which they run.
+pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "dead-code",
+        what: "drops nodes that no output and no update needs (also after every other pass)",
+        mandatory: true,
+        run: |_, _| Ok(()),
+    },
+    Pass { name: "constants", what: "computes what depends on constants only", mandatory: false, run: constants::run },
+    Pass {
+        name: "canonicalise",
+        what: "removes operations without effect and brings others to one form",
+        mandatory: false,
+        run: canonicalise::run,
+    },
+    Pass { name: "common", what: "computes equal expressions once", mandatory: false, run: common::run },
+    Pass {
+        name: "fold-batch-norm",
+        what: "folds inference batch norm into the convolution's weight and a bias",
+        mandatory: false,
+        run: batch_norm_fold::run,
+    },
+    Pass {
+        name: "lower",
+        what: "expresses softmax, means, batch norm and convolutions by what kernels compute",
+        mandatory: true,
+        run: lower::run,
+    },
+    Pass {
+        name: "common-lowered",
+        what: "computes equal expressions once, after lowering",
+        mandatory: false,
+        run: common::run,
+    },
+    Pass {
+        name: "pair-backward",
+        what: "one kernel for both gradients of a convolution",
+        mandatory: false,
+        run: fusion::pair::run,
+    },
+    Pass {
+        name: "epilogue",
+        what: "convolutions apply the element-wise operations and channel sums that follow them",
+        mandatory: false,
+        run: fusion::epilogue::run,
+    },
+    Pass {
+        name: "prologue",
+        what: "convolutions compute the element-wise expressions that they read",
+        mandatory: false,
+        run: fusion::prologue::run,
+    },
+    Pass {
+        name: "chains",
+        what: "the remaining element-wise operations over one shape become one kernel",
+        mandatory: false,
+        run: fusion::chains::run,
+    },
+];
+
+/// Runs the passes on a copy of `graph`. State and inputs keep their names, outputs their order.
+///
+/// # Errors
+/// [`Error::Invalid`] when `graph` breaks an invariant, or with the name of the pass that broke one;
+/// [`Error::Patch`] for a rewrite that the graph refused.
+pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report), Error> {
+    let start = Instant::now();
+    graph.verify()?;
+    let mut optimised = graph.clone();
+    let mut left = options.stop_after;
+    let mut passes = Vec::with_capacity(PASSES.len());
+    for pass in PASSES {
+        if !pass.mandatory && !options.runs(pass.name) {
+            continue;
+        }
+        let started = Instant::now();
+        let mut report = PassReport::new(pass.name, optimised.len());
+        let mut context = Context::new(pass, options, &mut report, &mut left);
+        (pass.run)(&mut optimised, &mut context)?;
+        // checked before what it left over is dropped: a cycle would otherwise vanish unseen
+        if options.verify && !report.done.is_empty() {
+            verify(&optimised, pass.name)?;
+        }
+        let all = optimised.len();
+        optimised = optimised.compact();
+        report.finish(all, optimised.len(), started.elapsed());
+        passes.push(report);
+    }
+    let report = Report { passes, before: graph.len(), after: optimised.len(), time: start.elapsed() };
+    Ok((optimised, report))
+}
+
+fn verify(graph: &Graph, pass: &str) -> Result<(), Error> {
+    graph.verify().map_err(|error| match error {
+        Error::Invalid { violations, .. } => Error::Invalid { after: Some(pass.to_string()), violations },
+        other => other,
+    })
 }
