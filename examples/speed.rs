@@ -101,7 +101,8 @@ fn measure(args: &Args, entered: Instant, age: Duration) -> Result<Report, Error
     trainer.predict(one, 1)?;
     let infer1 = median(10 * args.steps, || trainer.predict(one, 1).map(drop))?;
 
-    let absent = || Error::Option { option: "--batch".to_string(), reason: "the measured program is not there".to_string() };
+    let absent =
+        || Error::Option { option: "--batch".to_string(), reason: "the measured program is not there".to_string() };
     let training = trainer.training_program(batch).ok_or_else(absent)?;
     let evaluation = trainer.evaluation_program(batch).ok_or_else(absent)?;
     Ok(Report {

@@ -411,15 +411,27 @@ fn a_loss_that_is_no_number_stops() {
     assert!(error.contains("images[5]"), "{error}");
 }
 
+/// Pixels in [0, 1) without a pattern: in a pattern many activations are nearly alike, and where they are nearly zero
+/// rounding decides which of them a ReLU passes on.
+fn noise(pixels: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..pixels).map(|_| next()).collect()
+}
+
 /// A step of the smallest residual network, compiled, against the interpreter: outputs and every new state.
 #[test]
 fn a_compiled_step_is_the_interpreters() {
-    for (form, method) in [(Form::Torch, Method::Sgd), (Form::Keras, Method::Adam)] {
+    for form in [Form::Torch, Form::Keras] {
         let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5 };
-        let optimizer = method.optimizer(form);
+        // Adam would make a full step of the smallest gradient, of either sign
+        let optimizer = Method::Sgd.optimizer(form);
         let options = TrainerOptions { seed: 5, threads: Some(1), ..TrainerOptions::default() };
         let mut trainer = Trainer::new(model, optimizer, 3, options).unwrap();
-        let images: Vec<f32> = (0..3 * 3072).map(|i| (i as f32 * 0.37).sin() * 0.5 + 0.5).collect();
+        let images = noise(3 * 3072);
         let labels = [4, 0, 2];
         let state: HashMap<_, _> = contents_as_tensors(trainer.store()).into_iter().collect();
         let expected = interpret(model, optimizer, &images, &labels, &state);
@@ -431,9 +443,8 @@ fn a_compiled_step_is_the_interpreters() {
             if name.starts_with("conv2d") && name.contains("/bias") {
                 continue; // a gradient of rounding noise
             }
-            // Adam makes a full step of a gradient, however small it is
             let error = distance(&value.to_f64(), &expected.updates[&name].data);
-            assert!(error < 1e-2, "{name}: {error}");
+            assert!(error < 1e-4, "{name}: {error}");
         }
     }
 }

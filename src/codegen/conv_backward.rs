@@ -163,8 +163,16 @@ impl Backward {
         Some(Tiles::new(tile.simplified(), pixels))
     }
 
-    /// Tiles of the weight gradient: the rows of one ky (all kx, or one kx when columns are dilated).
-    fn filter_tiles(&self) -> Tiles {
+    /// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
+    /// rounding errors small and cost one addition in a few hundred.
+    fn filter_rows(&self) -> usize {
+        let [rows, columns] = self.geometry.output;
+        (256 / columns).clamp(1, rows)
+    }
+
+    /// Tiles of the weight gradient over `output_rows` rows of dy: the rows of one ky (all kx, or one kx
+    /// when columns are dilated).
+    fn filter_tiles(&self, output_rows: usize) -> Tiles {
         let g = &self.geometry;
         let columns = padded(g.co);
         let (pixel_x, pixel_y) = (g.ci as i64 * F, columns as i64 * F);
@@ -176,7 +184,7 @@ impl Backward {
             vectors,
             loops: vec![
                 Loop {
-                    count: g.output[0],
+                    count: output_rows,
                     a: g.conv.stride[0] as i64 * g.block()[1] as i64 * pixel_x,
                     b: self.gradient_block()[1] as i64 * pixel_y,
                 },
@@ -187,6 +195,12 @@ impl Backward {
             accumulate: true,
         };
         Tiles::new(tile.simplified(), run)
+    }
+
+    /// Runs of output rows: (how many runs, rows of each).
+    fn filter_runs(&self) -> Vec<(usize, usize)> {
+        let (all, run) = (self.geometry.output[0], self.filter_rows());
+        [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 
     fn phases(&self) -> Vec<[usize; 2]> {
@@ -202,7 +216,9 @@ impl Backward {
             tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
         }
         if self.source.is_some() {
-            tiles.extend(self.filter_tiles().list());
+            for (_, rows) in self.filter_runs() {
+                tiles.extend(self.filter_tiles(rows).list());
+            }
         }
         tiles
     }
@@ -324,15 +340,40 @@ impl Backward {
 
     fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, x: Value, dy: Value, sums: Value) {
         let g = &self.geometry;
-        let tiles = self.filter_tiles();
-        let panels = padded(g.co) / tiles.whole.columns();
         let pixel_x = g.ci as i64 * F;
         let row_x = g.block()[1] as i64 * pixel_x;
         let pixel_y = padded(g.co) as i64 * F;
         let inner =
             self.margin(0)[0] as i64 * self.gradient_block()[1] as i64 * pixel_y + self.margin(1)[0] as i64 * pixel_y;
         let b = e.offset(dy, inner);
+        let row_y = self.gradient_block()[1] as i64 * pixel_y;
         let tap = g.ci as i64 * pixel_y;
+        let mut before = 0;
+        for (count, run) in self.filter_runs() {
+            let tiles = self.filter_tiles(run);
+            let (at_x, at_y) = (before * g.conv.stride[0] as i64 * row_x, before * row_y);
+            let walked =
+                [(e.offset(x, at_x), (run * g.conv.stride[0]) as i64 * row_x), (e.offset(b, at_y), run as i64 * row_y)];
+            before += (count * run) as i64;
+            e.repeat(Count::Static(count), &walked, &[], |e, at, _| {
+                self.filter_run(e, calls, &tiles, (at[0], at[1], sums), (row_x, tap));
+                Vec::new()
+            });
+        }
+    }
+
+    /// The weight gradient of one run of rows: every ky, and every kx when columns are dilated.
+    fn filter_run(
+        &self,
+        e: &mut Emit<'_>,
+        calls: &Calls<'_>,
+        tiles: &Tiles,
+        (x, b, sums): (Value, Value, Value),
+        (row_x, tap): (i64, i64),
+    ) {
+        let g = &self.geometry;
+        let panels = padded(g.co) / tiles.whole.columns();
+        let pixel_x = g.ci as i64 * F;
         let rows = [(x, g.conv.dilation[0] as i64 * row_x), (sums, g.kernel[1] as i64 * tap)];
         e.repeat(Count::Static(g.kernel[0]), &rows, &[], |e, at, _| {
             // undilated columns are one run over kx and ci

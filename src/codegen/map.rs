@@ -29,7 +29,19 @@ impl Map {
             })
             .collect();
         let cursor = Cursor::new(&arguments, &pointers);
-        let extent = Extent { rows: Count::Static(1), columns: count, channels: self.channels };
-        self.program.region(e, &cursor, extent, 0, None).emit(e);
+        // sums are taken in runs of items, see `Region`
+        let (rows, columns) = match count {
+            Count::Static(n) => {
+                let run = [64, 50, 40, 32, 25, 16, 8].into_iter().find(|run| n.is_multiple_of(*run)).unwrap_or(n);
+                (Count::Static(n / run), Count::Static(run))
+            }
+            Count::Dynamic(_) => (Count::Static(1), count),
+        };
+        let row = match columns {
+            Count::Static(run) => run as i64 * item,
+            Count::Dynamic(_) => 0,
+        };
+        let extent = Extent { rows, columns, channels: self.channels };
+        self.program.region(e, &cursor, extent, row, None).emit(e);
     }
 }

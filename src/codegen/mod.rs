@@ -136,6 +136,10 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
         }
         if let Some(last) = runnable.last_mut() {
             last.dead_after = step.dead_after.clone();
+            // the step's own memory is free again: what `prepare` left there, nobody needs
+            if lowered.step_bytes > 0 {
+                last.dead_after.push((shared, lowered.step_bytes));
+            }
         }
         finished.push(runnable);
     }

@@ -151,28 +151,29 @@ impl Region<'_> {
         let sums: Vec<Value> =
             self.sinks.iter().filter(|s| matches!(s, Sink::Sums(..))).flat_map(|_| vec![zero; vectors]).collect();
         let rows: Vec<(Value, i64)> = accesses.iter().map(|a| (start(e, a.base), a.row)).collect();
-        let totals = e.repeat(extent.rows, &rows, &sums, |e, at, sums| {
+        e.repeat(extent.rows, &rows, &[], |e, at, _| {
             let columns: Vec<(Value, i64)> = at.iter().zip(&accesses).map(|(&p, a)| (p, a.column)).collect();
-            e.repeat(extent.columns, &columns, sums, |e, at, sums| {
+            let totals = e.repeat(extent.columns, &columns, &sums, |e, at, sums| {
                 let mut sums = sums.to_vec();
                 for v in 0..vectors {
                     self.pixel(e, at, &held, &mut sums, v, vectors, lanes);
                 }
                 sums
-            })
-        });
-        let mut position = 0;
-        for sink in &self.sinks {
-            if let Sink::Sums(_, base) = *sink {
-                let base = start(e, base);
-                for v in 0..vectors {
-                    let old = e.load(ty, base, v as i64 * size);
-                    let new = e.b.ins().fadd(old, totals[position]);
-                    e.store(new, base, v as i64 * size);
-                    position += 1;
+            });
+            // a row at a time, so that rounding errors grow with the length of a row
+            let mut totals = totals.into_iter();
+            for sink in &self.sinks {
+                if let Sink::Sums(_, base) = *sink {
+                    let base = start(e, base);
+                    for (v, total) in totals.by_ref().take(vectors).enumerate() {
+                        let old = e.load(ty, base, v as i64 * size);
+                        let new = e.b.ins().fadd(old, total);
+                        e.store(new, base, v as i64 * size);
+                    }
                 }
             }
-        }
+            Vec::new()
+        });
     }
 
     /// Runs the steps on vector `v` of the block at the pointers `at`.

@@ -36,7 +36,8 @@ pub(super) struct Tile {
     pub(super) a_row: i64,
     /// Bytes from one row to the next in C.
     pub(super) c_row: i64,
-    /// Add to C instead of replacing it.
+    /// Add the finished sums to C instead of replacing it. They are summed apart from C first, so that
+    /// rounding errors grow with the length of one call, not of all of them.
     pub(super) accumulate: bool,
 }
 

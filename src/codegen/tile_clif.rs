@@ -4,8 +4,8 @@
 //! `fma(b, a, acc)` ties the result to the streamed vector's register, so that neither the broadcast nor
 //! the accumulator is copied. Accumulators are block parameters of a while-shaped loop.
 
-use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::types::{F32, F32X4};
+use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Class, Count, Emit};
 use super::tile::{MicroOp, Tile};
@@ -16,20 +16,17 @@ const UNROLL: usize = 4;
 /// Emits `fn(a, b, c)`.
 pub(super) fn emit(tile: &Tile, e: &mut Emit<'_>) {
     let (a, b, c) = (e.parameter(0), e.parameter(1), e.parameter(2));
-    let mut acc = Vec::with_capacity(tile.rows * tile.vectors);
-    for row in 0..tile.rows {
-        for v in 0..tile.vectors {
-            acc.push(if tile.accumulate {
-                e.load(F32X4, c, row as i64 * tile.c_row + v as i64 * 16)
-            } else {
-                e.float(0.0, 4)
-            });
-        }
-    }
+    let zero = e.float(0.0, 4);
+    let acc = vec![zero; tile.rows * tile.vectors];
     let acc = nest(tile, e, 0, a, b, &acc);
     for row in 0..tile.rows {
         for v in 0..tile.vectors {
-            e.store(acc[row * tile.vectors + v], c, row as i64 * tile.c_row + v as i64 * 16);
+            let (mut sum, place) = (acc[row * tile.vectors + v], row as i64 * tile.c_row + v as i64 * 16);
+            if tile.accumulate {
+                let before = e.load(F32X4, c, place);
+                sum = e.b.ins().fadd(before, sum);
+            }
+            e.store(sum, c, place);
         }
     }
 }

@@ -74,30 +74,28 @@ impl Assembler<'_> {
     }
 
     fn function(&mut self) -> Result<(), IcedError> {
-        let (load, store, zero) = if self.wide() {
+        let (add, store, zero) = if self.wide() {
             (
-                Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+                Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
                 Code::EVEX_Vmovups_zmmm512_k1z_zmm,
                 Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
             )
         } else {
-            (Code::VEX_Vmovups_ymm_ymmm256, Code::VEX_Vmovups_ymmm256_ymm, Code::VEX_Vxorps_ymm_ymm_ymmm256)
+            (Code::VEX_Vaddps_ymm_ymm_ymmm256, Code::VEX_Vmovups_ymmm256_ymm, Code::VEX_Vxorps_ymm_ymm_ymmm256)
         };
         let cells: Vec<(usize, usize)> =
             (0..self.tile.rows).flat_map(|r| (0..self.tile.vectors).map(move |v| (r, v))).collect();
         for &(row, vector) in &cells {
             let acc = self.accumulator(row, vector);
-            if self.tile.accumulate {
-                let place = Self::memory(C, row as i64 * self.tile.c_row + vector as i64 * self.bytes());
-                self.push(Instruction::with2(load, acc, place)?);
-            } else {
-                self.push(Instruction::with3(zero, acc, acc, acc)?);
-            }
+            self.push(Instruction::with3(zero, acc, acc, acc)?);
         }
         self.loops(0)?;
         for &(row, vector) in &cells {
             let acc = self.accumulator(row, vector);
             let place = Self::memory(C, row as i64 * self.tile.c_row + vector as i64 * self.bytes());
+            if self.tile.accumulate {
+                self.push(Instruction::with3(add, acc, acc, place)?);
+            }
             self.push(Instruction::with2(store, place, acc)?);
         }
         self.push(Instruction::with(Code::VEX_Vzeroupper));

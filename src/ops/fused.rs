@@ -20,9 +20,10 @@ use crate::types::{Shape, TensorType};
 /// The kernel that the programs surround.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Anchor {
-    /// No anchor: an element-wise chain over this shape (only the result program is used).
+    /// No anchor: an element-wise chain over this shape (only the result program is used). Its operands
+    /// broadcast in any way if it makes no partial sums.
     Map(Shape),
-    /// A convolution. The source program makes `x`; operand 0 is the weight.
+    /// A convolution of one group. The source program makes `x`; operand 0 is the weight.
     Conv2d {
         /// Attributes.
         conv: Conv2d,
@@ -31,7 +32,7 @@ pub enum Anchor {
         /// Shape of the weight (HWIO).
         weight: Shape,
     },
-    /// The gradients of a convolution. The gradient program makes `dy`; with `data` operand 0 is the
+    /// The gradients of a convolution of one group. The gradient program makes `dy`; with `data` operand 0 is the
     /// weight and the result program receives `dx`; with `filter` the source program makes `x` and the
     /// last result is the weight gradient in partial sums, `[chunks, kh, kw, i, o]`.
     ConvBackward {
@@ -234,6 +235,12 @@ impl Fused {
             Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
                 let (x, w) = (TensorType::f32(input.clone()), TensorType::f32(weight.clone()));
                 source::check_type(&x).and(source::check_type(&w))?;
+                if conv.groups != 1 {
+                    return Err(Mismatch::new(format!(
+                        "a fused kernel takes convolutions of one group, got {}; leave them unfused",
+                        conv.groups
+                    )));
+                }
                 let y = conv.infer(&x, &w)?;
                 source::check_type(&y)?;
                 if self.has_weight() && inputs.first().is_none_or(|w| **w != TensorType::f32(weight.clone())) {
@@ -257,7 +264,8 @@ impl Fused {
         if self.has_result() {
             let map = matches!(self.anchor, Anchor::Map(_));
             let shape = if self.has_gradient() { &source } else { &output };
-            self.result.check(shape, inputs, !map, map)?;
+            let sums = self.result.outputs.iter().any(|o| matches!(o, Output::Sums(_)));
+            self.result.check(shape, inputs, !map, map && !sums)?;
             results.extend(self.result.results(shape, self.chunks));
         }
         if let Anchor::ConvBackward { weight, data, filter, .. } = &self.anchor {

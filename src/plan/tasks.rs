@@ -286,9 +286,8 @@ impl Tasks {
         }
         for &(slot, value) in &updates {
             let old_readers = &readers[self.states[slot].item];
-            let only_use = updates.iter().filter(|&&(_, v)| v == value).count() == 1;
             let writer = match self.items[value].origin {
-                Origin::Task(task) if only_use && self.may_write(task, value, slot, old_readers) => {
+                Origin::Task(task) if self.may_write(task, value, slot, old_readers) => {
                     self.items[value].slot = Some(slot);
                     task
                 }

@@ -179,9 +179,9 @@ fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], ou
             }
         }
     }
-    for j in weight..outs.len() {
+    for (j, ty) in outs.iter().enumerate().skip(weight) {
         let all = all_of(m, ins, windowed);
-        (0..outs[j].shape.elements()).for_each(|k| m.write(j, k, hash((tag, all, k))));
+        (0..ty.shape.elements()).for_each(|k| m.write(j, k, hash((tag, all, k))));
     }
 }
 

@@ -1,0 +1,129 @@
+//! Convolutions and their two gradients as operations of their own.
+
+use outrigger::graph::{ConvOptions, Value};
+use outrigger::ops::{Conv2d, Op};
+use outrigger::types::Shape;
+use outrigger::{Error, Padding};
+
+use super::Case;
+use crate::common::build::{Build, Fill};
+
+/// A convolution's shapes and place.
+pub struct Setting {
+    pub x: [usize; 4],
+    pub w: [usize; 4],
+    pub options: ConvOptions,
+}
+
+type Make = fn(&mut Build) -> Setting;
+
+fn setting(b: &mut Build, kernel: [usize; 2], options: ConvOptions) -> Setting {
+    // the window fits also where there is no padding
+    let side = |b: &mut Build, axis: usize| {
+        let span = (kernel[axis] - 1) * options.dilation[axis] + 1;
+        b.rng.within(span, span + 6)
+    };
+    let (height, width) = (side(b, 0), side(b, 1));
+    let groups = options.groups;
+    // few channels at once in many groups
+    let (i, o) = if groups == 1 { (b.channels(), b.channels()) } else { (b.rng.within(1, 4), b.rng.within(1, 4)) };
+    Setting { x: [b.rng.within(1, 3), height, width, i * groups], w: [kernel[0], kernel[1], i, o * groups], options }
+}
+
+/// Every way to place a convolution.
+pub const SETTINGS: [(&str, Make); 13] = [
+    ("3x3", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(1), ..ConvOptions::default() })),
+    ("1x1", |b| setting(b, [1, 1], ConvOptions::default())),
+    ("1x1_stride", |b| setting(b, [1, 1], ConvOptions { stride: [2, 2], ..ConvOptions::default() })),
+    ("valid", |b| setting(b, [3, 3], ConvOptions::default())),
+    ("same", |b| setting(b, [3, 3], ConvOptions { padding: Padding::Same, ..ConvOptions::default() })),
+    ("same_stride", |b| {
+        let options = ConvOptions { padding: Padding::Same, stride: [2, 2], ..ConvOptions::default() };
+        setting(b, [3, 3], options)
+    }),
+    ("stride_padding", |b| {
+        let options = ConvOptions { padding: Padding::all(1), stride: [2, 2], ..ConvOptions::default() };
+        setting(b, [3, 3], options)
+    }),
+    ("rectangle", |b| {
+        let padding = Padding::Explicit([[0, 2], [1, 0]]);
+        setting(b, [5, 2], ConvOptions { padding, stride: [1, 3], ..ConvOptions::default() })
+    }),
+    ("skipping", |b| {
+        // rows between the windows that no window reads
+        setting(b, [2, 1], ConvOptions { stride: [3, 2], ..ConvOptions::default() })
+    }),
+    ("dilation", |b| {
+        let options = ConvOptions { padding: Padding::all(2), dilation: [2, 3], ..ConvOptions::default() };
+        setting(b, [3, 2], options)
+    }),
+    ("groups", |b| {
+        let groups = b.rng.within(2, 4);
+        let options = ConvOptions { padding: Padding::all(1), groups, ..ConvOptions::default() };
+        setting(b, [3, 3], options)
+    }),
+    ("depthwise", |b| {
+        let groups = b.channels();
+        let options = ConvOptions { padding: Padding::Same, groups, ..ConvOptions::default() };
+        let mut setting = setting(b, [3, 3], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
+        setting
+    }),
+    ("wide_padding", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(4), ..ConvOptions::default() })),
+];
+
+/// The attributes of a setting and the shape of its result.
+pub fn resolved(b: &mut Build, setting: &Setting) -> Result<(Conv2d, Shape), Error> {
+    let mut graph = outrigger::Graph::new("shapes");
+    let x = graph.input("x", outrigger::DType::F32, setting.x)?;
+    let w = graph.input("w", outrigger::DType::F32, setting.w)?;
+    let y = graph.conv2d(x, w, None, setting.options)?;
+    let shape = graph.value_type(y).map(|ty| ty.shape.clone()).unwrap_or_default();
+    // the longest sum of the three: over taps and channels forward, over the pixels of the batch backward
+    let pixels = shape.elements() / shape.last();
+    b.is_sum_of(setting.w[..3].iter().product::<usize>().max(pixels).max(setting.w[0] * setting.w[1] * setting.w[3]));
+    match graph.get(y.node).map(|node| &node.op) {
+        Some(Op::Conv2d(conv)) => Ok((*conv, shape)),
+        other => panic!("conv2d built {other:?}"),
+    }
+}
+
+fn finish(b: &mut Build, op: Op, operands: [Value; 2]) -> Result<(), Error> {
+    let y = b.g.op(op, &operands)?;
+    b.out(y);
+    Ok(())
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, make) in SETTINGS {
+        cases.push(Case::new(format!("conv2d/{name}"), move |b| {
+            let setting = make(b);
+            let (conv, _) = resolved(b, &setting)?;
+            let operands = [b.x(setting.x, Fill::Signed), b.w(setting.w, Fill::Signed)];
+            finish(b, Op::Conv2d(conv), operands)
+        }));
+        cases.push(Case::new(format!("conv2d_grad_input/{name}"), move |b| {
+            let setting = make(b);
+            let (conv, y) = resolved(b, &setting)?;
+            let operands = [b.x(y, Fill::Signed), b.w(setting.w, Fill::Signed)];
+            finish(b, Op::Conv2dGradInput(conv, Shape::from(setting.x)), operands)
+        }));
+        cases.push(Case::new(format!("conv2d_grad_weight/{name}"), move |b| {
+            let setting = make(b);
+            let (conv, y) = resolved(b, &setting)?;
+            let operands = [b.x(setting.x, Fill::Signed), b.x(y, Fill::Signed)];
+            finish(b, Op::Conv2dGradWeight(conv, Shape::from(setting.w)), operands)
+        }));
+    }
+    cases.push(Case::new("conv2d/bias", |b| {
+        let setting = setting(b, [3, 3], ConvOptions { padding: Padding::Same, ..ConvOptions::default() });
+        resolved(b, &setting)?;
+        let (x, w) = (b.x(setting.x, Fill::Signed), b.w(setting.w, Fill::Signed));
+        let bias = b.w([setting.w[3]], Fill::Signed);
+        let y = b.g.conv2d(x, w, Some(bias), setting.options)?;
+        b.out(y);
+        Ok(())
+    }));
+    cases
+}

@@ -1,0 +1,77 @@
+//! One suite of cases for every operation and everything the builder composes from them, with random shapes:
+//! odd sizes, channel counts that are no multiple of a vector, batch 1. Several executors run it.
+
+use outrigger::Error;
+
+use super::build::Build;
+
+mod composite;
+mod conv;
+mod elementwise;
+mod fused;
+mod linear;
+mod movement;
+mod norm;
+mod pool;
+mod reduce;
+mod source;
+
+type Make = Box<dyn Fn(&mut Build) -> Result<(), Error>>;
+
+/// A graph with values for everything, made from a seed.
+pub struct Case {
+    /// `family/what`.
+    pub name: String,
+    make: Make,
+    /// Whether the loss terms have a gradient with respect to every leaf.
+    pub differentiable: bool,
+    /// Only moves or copies values: every element must be exact.
+    pub exact: bool,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, make: impl Fn(&mut Build) -> Result<(), Error> + 'static) -> Self {
+        Case { name: name.into(), make: Box::new(make), differentiable: true, exact: false }
+    }
+    /// Without a gradient.
+    fn flat(mut self) -> Self {
+        self.differentiable = false;
+        self
+    }
+    fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// The case for one seed, which chooses its shapes and values.
+    pub fn build(&self, seed: u64) -> Build {
+        let mut build = Build::new(&self.name, seed);
+        if let Err(error) = (self.make)(&mut build) {
+            panic!("{}, seed {seed}: {error}", self.name);
+        }
+        build
+    }
+
+    /// How far an f32 result may be from the true one, relative to the largest element: a few roundings
+    /// (unit 2⁻²⁴), which in a sum of n terms of random signs add up like √n.
+    pub fn tolerance(&self, terms: usize) -> f64 {
+        if self.exact { 0.0 } else { 8.0 * f64::powi(2.0, -24) * (terms as f64).sqrt().max(1.0) }
+    }
+}
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let families = [
+        source::cases(),
+        elementwise::cases(),
+        movement::cases(),
+        reduce::cases(),
+        linear::cases(),
+        conv::cases(),
+        pool::cases(),
+        norm::cases(),
+        composite::cases(),
+        fused::cases(),
+    ];
+    families.into_iter().flatten().collect()
+}

@@ -1,0 +1,100 @@
+//! Pooling and its gradients.
+
+use outrigger::graph::PoolOptions;
+use outrigger::ops::{Op, Pool};
+use outrigger::types::Shape;
+use outrigger::{Error, Padding};
+
+use super::Case;
+use crate::common::build::{Build, Fill};
+
+const SETTINGS: [(&str, PoolOptions); 7] = [
+    ("2x2", options([2, 2], None, Padding::Valid, true)),
+    ("overlapping", options([3, 3], Some([2, 2]), Padding::Explicit([[1, 1], [1, 1]]), true)),
+    ("inside", options([3, 3], Some([2, 2]), Padding::Explicit([[1, 1], [1, 1]]), false)),
+    ("same", options([3, 2], Some([2, 1]), Padding::Same, false)),
+    ("lopsided", options([2, 3], Some([1, 2]), Padding::Explicit([[0, 1], [2, 0]]), false)),
+    ("skipping", options([1, 2], Some([2, 3]), Padding::Valid, true)),
+    ("dense", options([2, 2], Some([1, 1]), Padding::Valid, true)),
+];
+
+const fn options(size: [usize; 2], stride: Option<[usize; 2]>, padding: Padding, count_padding: bool) -> PoolOptions {
+    PoolOptions { size, stride, padding, count_padding }
+}
+
+fn image(b: &mut Build) -> [usize; 4] {
+    [b.rng.within(1, 3), b.rng.within(3, 9), b.rng.within(3, 9), b.channels()]
+}
+
+/// The attributes of options on an image, and the shape of the result.
+fn resolved(x: [usize; 4], options: PoolOptions) -> Result<(Pool, Shape), Error> {
+    let mut graph = outrigger::Graph::new("shapes");
+    let input = graph.input("x", outrigger::DType::F32, x)?;
+    let y = graph.avg_pool(input, options)?;
+    let shape = graph.value_type(y).map(|ty| ty.shape.clone()).unwrap_or_default();
+    match graph.get(y.node).map(|node| &node.op) {
+        Some(Op::AvgPool(pool)) => Ok((*pool, shape)),
+        other => panic!("avg_pool built {other:?}"),
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, options) in SETTINGS {
+        let window = options.size[0] * options.size[1];
+        cases.push(Case::new(format!("max_pool/{name}"), move |b| {
+            let dims = image(b);
+            let x = b.x(dims, Fill::Distinct);
+            let y = b.g.max_pool(x, options)?;
+            b.out(y);
+            Ok(())
+        }));
+        cases.push(
+            Case::new(format!("max_pool/{name}_ties"), move |b| {
+                // all below zero: padding must not win
+                let dims = image(b);
+                let x = b.plain(dims, Fill::Whole);
+                let low = b.g.scalar(-5.0)?;
+                let x = b.g.add_values(x, low)?;
+                let (pool, _) = resolved(dims, options)?;
+                let y = b.g.op(Op::MaxPool(pool), &[x])?;
+                let index = b.g.op(Op::MaxPoolIndex(pool), &[x, y])?;
+                let dy = b.shape(y);
+                let dy = b.plain(dy, Fill::Whole);
+                let dx = b.g.op(Op::MaxPoolGrad(pool, Shape::from(dims)), &[dy, index])?;
+                for value in [y, index, dx] {
+                    b.also(value);
+                }
+                Ok(())
+            })
+            .flat()
+            .exact(),
+        );
+        cases.push(Case::new(format!("avg_pool/{name}"), move |b| {
+            let dims = image(b);
+            b.sums(window);
+            let x = b.x(dims, Fill::Signed);
+            let y = b.g.avg_pool(x, options)?;
+            b.out(y);
+            Ok(())
+        }));
+        cases.push(Case::new(format!("avg_pool_grad/{name}"), move |b| {
+            let dims = image(b);
+            b.sums(window);
+            let (pool, shape) = resolved(dims, options)?;
+            let dy = b.x(shape, Fill::Signed);
+            let dx = b.g.op(Op::AvgPoolGrad(pool, Shape::from(dims)), &[dy])?;
+            b.out(dx);
+            Ok(())
+        }));
+    }
+    cases.push(Case::new("pool/global", |b| {
+        let dims = image(b);
+        b.sums(dims[1] * dims[2]);
+        let x = b.x(dims, Fill::Signed);
+        let y = b.g.global_avg_pool(x)?;
+        b.out(y);
+        Ok(())
+    }));
+    cases
+}
