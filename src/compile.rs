@@ -49,7 +49,9 @@ pub struct Summary {
     pub compile_time: Duration,
 }
 
-/// A compiled graph.
+/// A compiled graph: plan and machine code, without memory of its own. Any number of sessions may run it.
+///
+/// Not to be confused with [`ops::Program`](crate::ops::Program), the element-wise steps of one fused kernel.
 pub struct Program {
     pub(crate) planned: Planned,
     pub(crate) plan: Arc<Plan>,
@@ -94,6 +96,16 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         flops: plan.steps.iter().map(|s| s.flops).sum(),
         compile_time: start.elapsed(),
     };
+    tracing::debug!(
+        graph = planned.name,
+        isa = %isa,
+        kernels = summary.kernels,
+        steps = summary.steps,
+        arena_bytes = summary.arena_bytes,
+        code_bytes = summary.code_bytes,
+        time = ?summary.compile_time,
+        "compiled"
+    );
     Ok(Program { planned, plan: Arc::new(plan), report, summary })
 }
 

@@ -39,7 +39,7 @@ pub enum Error {
         near: Vec<String>,
     },
     /// Two things of one name.
-    #[error("there is already a {what} named \"{name}\"")]
+    #[error("{what} \"{name}\" exists already; give it a name of its own")]
     DuplicateName {
         /// What it is (input, output, parameter, …).
         what: &'static str,
@@ -166,7 +166,7 @@ pub enum Error {
 
 fn suggest(near: &[String]) -> String {
     match near {
-        [] => String::new(),
+        [] => "; there are none".to_string(),
         [first, rest @ ..] => {
             let others: Vec<_> = rest.iter().take(4).map(|n| format!("\"{n}\"")).collect();
             let others = if others.is_empty() { String::new() } else { format!(" (others: {})", others.join(", ")) };

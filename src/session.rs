@@ -17,6 +17,8 @@ pub struct Session {
     outputs: Vec<Port>,
     /// Whether each input has been given a value.
     given: Vec<bool>,
+    /// Whether the last run was completed, so that the outputs hold something.
+    complete: bool,
     store: Store,
     /// The slots' names, for outputs that are state.
     states: Vec<String>,
@@ -44,6 +46,7 @@ impl Session {
         let runtime = outrigger_runtime::Session::new(program.plan.clone(), store.state.clone(), team.clone())?;
         Ok(Session {
             given: vec![false; planned.inputs.len()],
+            complete: false,
             inputs: planned.inputs.clone(),
             outputs: planned.outputs.clone(),
             store: store.clone(),
@@ -108,8 +111,9 @@ impl Session {
         Ok(())
     }
 
-    /// Every input must have a value before the first run.
-    fn check_inputs(&self) -> Result<(), Error> {
+    /// Every input must have a value before the first run. Outputs have none until the run is over.
+    fn begin(&mut self) -> Result<(), Error> {
+        self.complete = false;
         match self.given.iter().position(|&g| !g) {
             None => Ok(()),
             Some(missing) => Err(Error::Option {
@@ -124,32 +128,44 @@ impl Session {
     /// # Errors
     /// [`Error::Option`] when an input has no value; [`Error::Runtime`].
     pub fn run(&mut self) -> Result<(), Error> {
-        self.check_inputs()?;
-        Ok(self.runtime.run()?)
+        self.begin()?;
+        self.runtime.run()?;
+        self.complete = true;
+        Ok(())
     }
     /// Runs step by step and stops at the first step that makes a NaN or an infinity.
     ///
     /// # Errors
     /// As [`Session::run`]; [`Error::Runtime`] naming the step.
     pub fn run_checked(&mut self) -> Result<(), Error> {
-        self.check_inputs()?;
-        Ok(self.runtime.run_checked()?)
+        self.begin()?;
+        self.runtime.run_checked()?;
+        self.complete = true;
+        Ok(())
     }
     /// Runs once and measures each kernel.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub fn run_profiled(&mut self) -> Result<Profile, Error> {
-        self.check_inputs()?;
-        Ok(self.runtime.run_profiled()?)
+        self.begin()?;
+        let profile = self.runtime.run_profiled()?;
+        self.complete = true;
+        Ok(profile)
     }
 
     /// An output of the last run.
     ///
     /// # Errors
-    /// [`Error::UnknownName`].
+    /// [`Error::UnknownName`]; [`Error::Option`] when there was no run yet, or the last one failed.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let port = find(&self.outputs, "output", name)?.1;
+        if !self.complete {
+            return Err(Error::Option {
+                option: format!("output \"{name}\""),
+                reason: "has no value: there was no run yet, or the last one failed".to_string(),
+            });
+        }
         let mut bytes = vec![0; port.placed.ty.bytes()];
         match port.placed.place {
             Place::Work(offset) => self.runtime.read_work(offset, &mut bytes)?,
@@ -160,7 +176,7 @@ impl Session {
     /// A scalar f32 output of the last run.
     ///
     /// # Errors
-    /// [`Error::UnknownName`], [`Error::Type`].
+    /// As [`Session::get`]; [`Error::Type`] when it is no f32 scalar.
     pub fn scalar(&self, name: &str) -> Result<f32, Error> {
         let tensor = self.get(name)?;
         match tensor.as_f32() {

@@ -466,7 +466,7 @@ impl Graph {
         let ty = self.expect_type(x, "dropout")?;
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::Operands {
-                path: "dropout".to_string(),
+                path: self.scoped("dropout"),
                 op: "dropout".to_string(),
                 operands: ty.to_string(),
                 reason: format!("the rate must be at least 0 and below 1, got {rate}"),
@@ -500,7 +500,7 @@ impl Graph {
         let log_p = self.log_softmax(logits, axes.len().saturating_sub(1))?;
         if self.expect_type(target, "cross_entropy")? != ty {
             return Err(Error::Operands {
-                path: "cross_entropy".to_string(),
+                path: self.scoped("cross_entropy"),
                 op: "cross_entropy".to_string(),
                 operands: format!("{ty}, {}", self.ty(target)),
                 reason: format!("the labels must be {ty} (one-hot or soft), or i32 without the last axis"),
@@ -516,8 +516,9 @@ impl Graph {
     /// `mean(softplus(x) - x·t)`.
     ///
     /// # Errors
-    /// [`Error::Operands`].
+    /// [`Error::Operands`], also when the shapes differ: nothing broadcasts here.
     pub fn binary_cross_entropy(&mut self, logits: Value, target: Value) -> Result<Value, Error> {
+        self.expect_same("binary_cross_entropy", logits, target)?;
         let softplus = self.softplus(logits)?;
         let product = self.mul(logits, target)?;
         let each = self.sub(softplus, product)?;
@@ -526,8 +527,9 @@ impl Graph {
     /// Mean squared error.
     ///
     /// # Errors
-    /// [`Error::Operands`].
+    /// [`Error::Operands`], also when the shapes differ: nothing broadcasts here.
     pub fn mean_squared_error(&mut self, prediction: Value, target: Value) -> Result<Value, Error> {
+        self.expect_same("mean_squared_error", prediction, target)?;
         let difference = self.sub(prediction, target)?;
         let square = self.mul(difference, difference)?;
         self.mean_all(square)
@@ -541,6 +543,19 @@ impl Graph {
         self.mean(x, &axes)
     }
 
+    /// `[n, 1]` against `[n]` would broadcast to `[n, n]` and train on nonsense without a word.
+    fn expect_same(&self, op: &str, a: Value, b: Value) -> Result<(), Error> {
+        let (a, b) = (self.expect_type(a, op)?, self.expect_type(b, op)?);
+        if a == b {
+            return Ok(());
+        }
+        Err(Error::Operands {
+            path: self.scoped(op),
+            op: op.to_string(),
+            operands: format!("{a}, {b}"),
+            reason: format!("the target must be {a}, like the prediction; reshape one of them"),
+        })
+    }
     /// The type of an operand, or the error that names it.
     pub(crate) fn expect_type(&self, value: Value, path: &str) -> Result<TensorType, Error> {
         self.expect_value(value, path).map(|()| self.ty(value).clone())

@@ -272,11 +272,14 @@ impl Graph {
         result
     }
 
+    /// `name` behind the open scopes.
+    fn scoped(&self, name: &str) -> String {
+        self.scopes.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".")
+    }
+
     /// The full path for `name`, or a fresh one from `kind` when it is empty.
     fn path(&mut self, name: &str, kind: &str) -> String {
-        let mut parts: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
-        parts.push(if name.is_empty() { kind } else { name });
-        let path = parts.join(".");
+        let path = self.scoped(if name.is_empty() { kind } else { name });
         if !name.is_empty() {
             return path;
         }

@@ -160,7 +160,7 @@ impl Body {
                 return Err(wrong(*line, format!("{id} is defined twice")));
             }
             if node.op.has_unique_name() && !names.insert(&node.name) {
-                return Err(wrong(*line, format!("there is already an input or state named {}", quoted(&node.name))));
+                return Err(wrong(*line, format!("input or state {} exists already", quoted(&node.name))));
             }
             if let Some(unknown) = node.operands.iter().find(|v| v.node.index() >= count) {
                 return Err(wrong(*line, format!("operand {unknown} does not exist among {count} nodes")));

@@ -47,12 +47,25 @@ impl Conv2d {
 
     fn check(&self, x: &Shape, w: &Shape) -> Result<Shape, Mismatch> {
         let (ci, wi, co) = (x.0[3], w.0[2], w.0[3]);
-        if self.groups == 0 || wi.saturating_mul(self.groups) != ci || !co.is_multiple_of(self.groups) {
+        for (what, [rows, columns]) in [("stride", self.stride), ("dilation", self.dilation)] {
+            if rows == 0 || columns == 0 {
+                return Err(Mismatch::new(format!(
+                    "the {what} must be at least 1, got {rows} rows and {columns} columns"
+                )));
+            }
+        }
+        if self.groups == 0 || !ci.is_multiple_of(self.groups) {
+            return Err(Mismatch::new(format!(
+                "the {ci} channels of the input {x} (NHWC) cannot be cut into {} equal groups",
+                self.groups
+            )));
+        }
+        if wi.saturating_mul(self.groups) != ci || !co.is_multiple_of(self.groups) {
             return Err(Mismatch::new(format!(
                 "input {x} has {ci} channels (NHWC) and the weight {w} takes {wi} (HWIO) in {} groups; \
                  the weight must be [kh,kw,{},out] with `out` a multiple of the groups",
                 self.groups,
-                ci / self.groups.max(1),
+                ci / self.groups,
             )));
         }
         self.output(x, w)

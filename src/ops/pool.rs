@@ -30,10 +30,16 @@ impl Pool {
         if self.size[0].saturating_mul(self.size[1]) > 1 << 24 {
             return Err(Mismatch::new(format!("a window of {:?} has more than 2²⁴ pixels", self.size)));
         }
+        if self.size.contains(&0) || self.stride.contains(&0) {
+            return Err(Mismatch::new(format!(
+                "a window and its stride must be at least 1 pixel, got {:?} with stride {:?}",
+                self.size, self.stride
+            )));
+        }
         let mut out = [0; 2];
         for (axis, size) in out.iter_mut().enumerate() {
             // a window that lies wholly in the padding would have no maximum
-            if self.padding[axis].iter().any(|&p| p >= self.size[axis].max(1)) {
+            if self.padding[axis].iter().any(|&p| p >= self.size[axis]) {
                 return Err(Mismatch::new(format!(
                     "padding {:?} must be smaller than the window {:?}",
                     self.padding, self.size

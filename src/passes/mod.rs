@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  portable graph                                     machine level
-//!  dead-code ▶ canonicalise ▶ constants ▶ common ▶ fold-batch-norm ▶ lower ▶ common-lowered
+//!  dead-code ▶ constants ▶ canonicalise ▶ common ▶ fold-batch-norm ▶ lower ▶ common-lowered
 //!     ▶ pair-backward ▶ epilogue ▶ prologue ▶ chains ──▶ Fused kernels, coefficients, what has no anchor
 //! ```
 //!
@@ -18,6 +18,7 @@ mod batch_norm_fold;
 mod canonicalise;
 mod common;
 mod constants;
+mod emit;
 mod fusion;
 mod lower;
 mod options;
@@ -48,13 +49,13 @@ pub const PASSES: &[Pass] = &[
         mandatory: true,
         run: |_, _| Ok(()),
     },
+    Pass { name: "constants", what: "computes what depends on constants only", mandatory: false, run: constants::run },
     Pass {
         name: "canonicalise",
         what: "removes operations without effect and brings others to one form",
         mandatory: false,
         run: canonicalise::run,
     },
-    Pass { name: "constants", what: "computes what depends on constants only", mandatory: false, run: constants::run },
     Pass { name: "common", what: "computes equal expressions once", mandatory: false, run: common::run },
     Pass {
         name: "fold-batch-norm",

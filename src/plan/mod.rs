@@ -9,7 +9,7 @@
 //! What a kernel may rely on and must keep to:
 //! - A step of op [`Op::Reshape`] copies its operand's bytes to its result. All other nodes that only rename
 //!   (reshapes, casts to the same type, …) are no steps; their users see the operand's place under their type.
-//! - A result in an operand's place is computed in place ([`inplace`] says when and what that asks of a kernel).
+//! - A result in an operand's place is computed in place (`inplace.rs` says when, and what that asks of a kernel).
 //! - Inputs keep their place and are never overwritten, so a run may use those of the run before. Outputs
 //!   and constants have places of their own; outputs are valid from the end of a run to the start of the next.
 //! - A state is overwritten by the step that makes its new value where that is legal; steps that are placed

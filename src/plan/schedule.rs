@@ -8,6 +8,8 @@
 //! List scheduling: of the tasks whose operands exist, take the best under a key, again and again. No key
 //! is best for every graph, so a few orders are made. Those within [`SLACK`] of the smallest live set are
 //! compared by how far values travel between uses, which decides whether they are still in the cache.
+//!
+//! A task that takes memory and frees none is never too late: it then moves down to its first user.
 
 use std::cmp::Reverse;
 
@@ -37,7 +39,7 @@ const SLACK: usize = 2;
 pub(super) fn schedule(all: &Tasks) -> Vec<usize> {
     let mut orders: Vec<(usize, u128, Vec<usize>)> = Vec::new();
     for key in KEYS {
-        let order = list(all, key);
+        let order = sink(all, list(all, key));
         if orders.iter().all(|(_, _, other)| *other != order) {
             orders.push((liveness::analyse(all, &order).peak(), travel(all, &order), order));
         }
@@ -108,6 +110,41 @@ fn list(all: &Tasks, key: Key) -> Vec<usize> {
             if waits[next] == 0 {
                 ready.push(next);
             }
+        }
+    }
+    order
+}
+
+/// Moves tasks that free no operand (they read state and constants, or values that others read later) down
+/// to their first user, so that their results live no longer than they must and are read while in the cache.
+fn sink(all: &Tasks, mut order: Vec<usize>) -> Vec<usize> {
+    let mut position = vec![0usize; all.tasks.len()];
+    order.iter().enumerate().for_each(|(at, &task)| position[task] = at);
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); all.tasks.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); all.items.len()];
+    for (index, task) in all.tasks.iter().enumerate() {
+        task.after.iter().for_each(|&earlier| next[earlier].push(index));
+        task.operands.iter().for_each(|&(item, _)| readers[item].push(index));
+    }
+    // from the end, so that users have found their places
+    for at in (0..order.len()).rev() {
+        let task = order[at];
+        let takes = all.tasks[task].results.iter().any(|r| all.items[r.0].slot.is_none());
+        if !takes || all.tasks[task].prepare {
+            continue;
+        }
+        // an operand that is freed must have another reader below, which frees it then
+        let frees = |item: usize| {
+            let item = &all.items[item];
+            matches!(item.origin, Origin::Task(_)) && item.slot.is_none() && !item.output
+        };
+        let operands = all.tasks[task].operands.iter().map(|o| o.0).filter(|&item| frees(item));
+        let below = |item: usize| readers[item].iter().filter(|&&r| r != task).map(|&r| position[r]).max().unwrap_or(0);
+        let user = next[task].iter().map(|&t| position[t]).min().unwrap_or(0);
+        let limit = operands.map(below).fold(user, usize::min);
+        if limit > at + 1 {
+            order[at..limit].rotate_left(1);
+            (at..limit).for_each(|p| position[order[p]] = p);
         }
     }
     order

@@ -31,6 +31,8 @@ pub fn executors() -> Vec<Box<dyn Executor>> {
         let options = Options { isa: Some(isa), ..Options::default() };
         all.push(Box::new(Compiled::new(format!("fused for {isa}"), options)));
     }
+    let options = Options { passes: PassOptions::unfused(), ..Options::default() };
+    all.push(Box::new(Compiled::new("compiled without optional passes".to_string(), options)));
     all
 }
 

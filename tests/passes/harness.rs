@@ -10,17 +10,18 @@ use outrigger::{DType, Graph};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Random values for every input and state. Labels are below `classes`; what an initialiser makes
-/// one (variances, gammas) stays positive.
+/// Random values for every input and state. Labels are below `classes`; variances,
+/// moments and gammas are positive.
 pub fn values(graph: &Graph, seed: u64, classes: i32) -> HashMap<String, RefTensor> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut values = HashMap::new();
     for id in graph.states().chain(graph.inputs()) {
         let node = graph.get(id).unwrap();
         let ty = node.results[0].clone();
-        let positive = matches!(node.op, Op::Parameter(_, Init::Constant(c)) | Op::Buffer(_, Init::Constant(c)) if c > 0.0);
+        let positive =
+            matches!(node.op, Op::Parameter(_, Init::Constant(c)) if c > 0.0) || matches!(node.op, Op::Buffer(..));
         let mut number = || match ty.dtype {
-            DType::F32 if positive => rng.random_range(0.5..1.5),
+            DType::F32 if positive => rng.random_range(0.4..1.2),
             DType::F32 => rng.random_range(-1.0..1.0),
             DType::I32 | DType::U8 => f64::from(rng.random_range(0..classes)),
         };

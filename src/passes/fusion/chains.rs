@@ -260,8 +260,9 @@ impl Group {
                     return false;
                 }
                 let result = user.node.result(0);
-                let computed =
-                    is_step(graph, user.node) && storage.recomputes(result) && *shape_of(graph, user.node) == self.shape;
+                let computed = is_step(graph, user.node)
+                    && storage.recomputes(result)
+                    && *shape_of(graph, user.node) == self.shape;
                 !computed || self.used_outside(graph, uses, storage, result)
             })
     }

@@ -115,7 +115,8 @@ impl Search {
             if self.taken.contains(&candidate) {
                 continue;
             }
-            let more = graph.node(candidate).operands.iter().filter(|v| !region.has(**v) && !operands.contains(v)).count();
+            let more =
+                graph.node(candidate).operands.iter().filter(|v| !region.has(**v) && !operands.contains(v)).count();
             let refused = self.refuse(graph, uses, &region, candidate).err().or_else(|| {
                 (steps + size > MAX_STEPS || operands.len() + more > MAX_OPERANDS)
                     .then(|| "the kernel would become too long".to_string())

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 
+use super::super::constants::number;
 use super::as_step;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
-use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Fused, Output, Program, Step};
 use crate::types::Shape;
 
 /// Whether a value is to be computed in the program over a shape rather than read.
@@ -225,18 +226,6 @@ pub(super) fn index_of(operands: &mut Vec<Value>, value: Value) -> usize {
             operands.push(value);
             operands.len() - 1
         }
-    }
-}
-
-/// The number that every element of a constant is.
-fn number(graph: &Graph, value: Value) -> Option<f32> {
-    match &graph.node(value.node).op {
-        Op::Constant(tensor) => {
-            let values = tensor.as_f32()?;
-            let (first, rest) = values.split_first()?;
-            rest.iter().all(|x| x.to_bits() == first.to_bits()).then_some(*first)
-        }
-        _ => None,
     }
 }
 

@@ -66,7 +66,8 @@ fn takeable(graph: &Graph, uses: &Uses, kernel: NodeId) -> Vec<(NodeId, Side)> {
     let mut found = Vec::new();
     let Some(fused) = as_conv(graph, kernel) else { return found };
     let operands = &graph.node(kernel).operands;
-    let sides = [(fused.has_gradient(), &fused.gradient, Side::Gradient), (fused.has_source(), &fused.source, Side::Source)];
+    let sides =
+        [(fused.has_gradient(), &fused.gradient, Side::Gradient), (fused.has_source(), &fused.source, Side::Source)];
     for (_, program, side) in sides.into_iter().filter(|s| s.0) {
         let read = reads(program, operands);
         for &value in &read {

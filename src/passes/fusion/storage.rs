@@ -194,18 +194,15 @@ fn choose(cost: &Cost, readers: &Readers, passes_on: bool) -> Choice {
 fn passes_on(graph: &Graph, uses: &Uses, id: NodeId) -> bool {
     let mut users = uses.of(id.result(0)).map(|u| u.node);
     match users.next() {
-        Some(first) => users.all(|u| u == first) && is_step(graph, first) && shape_of(graph, first) == shape_of(graph, id),
+        Some(first) => {
+            users.all(|u| u == first) && is_step(graph, first) && shape_of(graph, first) == shape_of(graph, id)
+        }
         None => false,
     }
 }
 
 /// For each element-wise node who reads it, and why it must be stored whatever it costs.
-fn readers(
-    graph: &Graph,
-    order: &[NodeId],
-    uses: &Uses,
-    ready: &Readiness<'_>,
-) -> (Vec<Readers>, Vec<Option<Why>>) {
+fn readers(graph: &Graph, order: &[NodeId], uses: &Uses, ready: &Readiness<'_>) -> (Vec<Readers>, Vec<Option<Why>>) {
     let mut all = vec![Readers::default(); graph.len()];
     let mut forced: Vec<Option<Why>> = vec![None; graph.len()];
     for &id in order.iter().rev() {
@@ -229,6 +226,7 @@ fn readers(
                 readers.plain_only |= map.result.outputs.iter().any(|o| matches!(o, Output::Sums(_)));
             } else if let Some(conv) = as_conv(graph, node)
                 && ready.convolutions
+                && shape.rank() == 4
                 && !(user.operand == 0 && conv.has_weight())
             {
                 readers.add(node);

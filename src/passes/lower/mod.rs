@@ -9,6 +9,7 @@
 //!
 //! Convolutions of several groups stay as they are: the code generator has a generic nest for them.
 
+use super::emit::Emit;
 use super::report::Context;
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
@@ -17,7 +18,6 @@ use crate::ops::{
     Anchor, BatchNorm, Binary, Conv2d, Fused, MatMul, Op, Output, Pad, Pool, Program, Random, Reduce, ReduceKind,
     Slice, Step, Unary,
 };
-use crate::tensor::Tensor;
 use crate::types::Shape;
 
 mod norm;
@@ -41,7 +41,7 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> Result<(), Er
 /// The values that replace the node's results, or `None` when kernels compute it as it is.
 fn lower(graph: &mut Graph, id: NodeId) -> Result<Option<Vec<Value>>, Error> {
     let node = graph.node(id).clone();
-    let mut to = Lowering { graph, path: &node.name };
+    let mut to = Emit::new(graph, &node.name);
     let x = &node.operands;
     Ok(Some(match &node.op {
         Op::Softmax(axis) => vec![to.softmax(x[0], *axis)?],
@@ -100,34 +100,7 @@ fn lower(graph: &mut Graph, id: NodeId) -> Result<Option<Vec<Value>>, Error> {
     }))
 }
 
-/// Adds nodes in the place of one, under its path.
-struct Lowering<'a> {
-    graph: &'a mut Graph,
-    path: &'a str,
-}
-
-impl Lowering<'_> {
-    /// A node under the path, with `.part` behind it unless `part` is empty.
-    fn add(&mut self, op: Op, operands: &[Value], part: &str) -> Result<NodeId, Error> {
-        let path = if part.is_empty() { self.path.to_string() } else { format!("{}.{part}", self.path) };
-        self.graph.insert(op, operands, path)
-    }
-    fn value(&mut self, op: Op, operands: &[Value], part: &str) -> Result<Value, Error> {
-        self.add(op, operands, part).map(|id| id.result(0))
-    }
-    fn unary(&mut self, op: Unary, x: Value, part: &str) -> Result<Value, Error> {
-        self.value(Op::Unary(op), &[x], part)
-    }
-    fn binary(&mut self, op: Binary, a: Value, b: Value, part: &str) -> Result<Value, Error> {
-        self.value(Op::Binary(op), &[a, b], part)
-    }
-    fn scalar(&mut self, value: f32, part: &str) -> Result<Value, Error> {
-        self.value(Op::Constant(Tensor::scalar(value)), &[], part)
-    }
-    fn shape(&self, x: Value) -> Shape {
-        self.graph.ty(x).shape.clone()
-    }
-
+impl Emit<'_> {
     /// `x - max`, `exp` of it and its sum along `axis`: the stable form (Goodfellow et al. 2016, §4.1).
     fn shifted_exp(&mut self, x: Value, axis: usize) -> Result<[Value; 3], Error> {
         let reduce = |kind| Op::Reduce(Reduce { kind, axes: vec![axis], keep_dims: true });

@@ -8,10 +8,10 @@
 //! The pieces are apart so that the convolution before it can make the sums and the one behind it can
 //! apply the multiply-add (Jung et al. 2018).
 
-use super::{BatchNorm, Binary, Error, Lowering, Op, Step, Unary, Value};
+use super::{BatchNorm, Binary, Emit, Error, Op, Step, Value};
 use crate::ops::{Coefficients, GradCoefficients};
 
-impl Lowering<'_> {
+impl Emit<'_> {
     fn rows(&self, x: Value) -> usize {
         let shape = self.shape(x);
         shape.elements() / shape.last()
@@ -33,7 +33,7 @@ impl Lowering<'_> {
     /// `(dy, x, gamma, mean, rstd) → (dx, dgamma, dbeta)`
     pub(super) fn batch_norm_grad(&mut self, operands: &[Value]) -> Result<Vec<Value>, Error> {
         let &[dy, x, gamma, mean, rstd] = operands else {
-            return Ok(Vec::new());
+            return Err(self.wrong_operands());
         };
         let steps = vec![
             Step::Operand(0),
@@ -56,19 +56,13 @@ impl Lowering<'_> {
 
     /// `(x, gamma, beta, mean, var) → y`, with vectors that depend on state only.
     pub(super) fn batch_norm_eval(&mut self, operands: &[Value], epsilon: f32) -> Result<Value, Error> {
-        let (scale, shift) = self.eval_coefficients(&operands[1..], epsilon)?;
-        let scaled = self.binary(Binary::Mul, operands[0], scale, "scaled")?;
+        let &[x, gamma, beta, mean, var] = operands else {
+            return Err(self.wrong_operands());
+        };
+        let scale = self.batch_norm_scale(gamma, var, epsilon)?;
+        let mean_scale = self.binary(Binary::Mul, mean, scale, "mean_scale")?;
+        let shift = self.binary(Binary::Sub, beta, mean_scale, "shift")?;
+        let scaled = self.binary(Binary::Mul, x, scale, "scaled")?;
         self.binary(Binary::Add, scaled, shift, "")
-    }
-
-    /// Scale and shift of `(gamma, beta, mean, var)`.
-    fn eval_coefficients(&mut self, operands: &[Value], epsilon: f32) -> Result<(Value, Value), Error> {
-        let epsilon = self.scalar(epsilon, "epsilon")?;
-        let var = self.binary(Binary::Add, operands[3], epsilon, "var_epsilon")?;
-        let rstd = self.unary(Unary::Rsqrt, var, "rstd")?;
-        let scale = self.binary(Binary::Mul, operands[0], rstd, "scale")?;
-        let mean_scale = self.binary(Binary::Mul, operands[2], scale, "mean_scale")?;
-        let shift = self.binary(Binary::Sub, operands[1], mean_scale, "shift")?;
-        Ok((scale, shift))
     }
 }
