@@ -17,7 +17,7 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
-//! | know what a value must be | [`reference`], the interpreter in f64 |
+//! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`] |
 //!
 //! # Example
