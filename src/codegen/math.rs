@@ -221,7 +221,7 @@ impl Emit<'_> {
         let limited = self.at_most(limited, 89.0);
         let n = self.scale(limited, std::f32::consts::LOG2_E);
         let n = self.b.ins().nearest(n);
-        let high = self.constant(x, -0.693_359_375);
+        let high = self.constant(x, -355.0 / 512.0);
         let r = self.fma(n, high, limited);
         let low = self.constant(x, 2.121_944_4e-4);
         let r = self.fma(n, low, r);
@@ -287,7 +287,7 @@ impl Emit<'_> {
         let minus_half = self.constant(x, -0.5);
         let tail = self.fma(f2, minus_half, tail);
         let sum = self.b.ins().fadd(f, tail);
-        let high = self.constant(x, 0.693_359_375);
+        let high = self.constant(x, 355.0 / 512.0);
         let result = self.fma(k, high, sum);
         let infinite = self.compare(FloatCC::Equal, x, f32::INFINITY);
         let result = self.choose(infinite, x, result);
@@ -337,12 +337,12 @@ impl Emit<'_> {
         let p = self.polynomial(
             t2,
             &[
-                -2.726_142_2e-10,
+                -2.726_142e-10,
                 2.770_681_4e-8,
                 -2.101_024e-6,
                 -5.692_506_4e-5,
                 -7.349_906e-4,
-                -2.954_599_8e-3,
+                -2.954_6e-3,
                 -1.609_603_3e-2,
             ],
         );

@@ -112,12 +112,15 @@ fn pool_of_all_grad(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, E
     r.add(id, Op::Broadcast(shape), &[each]).map(Some)
 }
 
+/// Makes another operand of the given shape for node `id`, if it can.
+type Change = fn(&mut Rewriter<'_>, NodeId, Value, &Shape) -> Result<Option<Value>, Error>;
+
 /// Element-wise operations stretch their operands themselves. `change` offers another operand of a smaller
 /// shape for operand `index`; the node is made again with those that leave its result's shape alone.
 fn with_operands(
     r: &mut Rewriter<'_>,
     id: NodeId,
-    change: fn(&mut Rewriter<'_>, NodeId, Value, &Shape) -> Result<Option<Value>, Error>,
+    change: Change,
     smaller: fn(&Rewriter<'_>, Value) -> Option<Shape>,
 ) -> Result<Option<Value>, Error> {
     if !matches!(r.op(id), Op::Binary(_) | Op::Select) {
@@ -128,8 +131,8 @@ fn with_operands(
     let mut changed = false;
     for index in 0..operands.len() {
         let Some(shape) = smaller(r, operands[index]) else { continue };
-        let others = operands.iter().enumerate().filter(|&(i, _)| i != index);
-        let all = others.fold(Some(shape.clone()), |all, (_, &v)| all.and_then(|all| all.broadcast(r.shape(v))));
+        let mut others = operands.iter().enumerate().filter(|&(i, _)| i != index);
+        let all = others.try_fold(shape.clone(), |all, (_, &v)| all.broadcast(r.shape(v)));
         if all.as_ref() != Some(&result) {
             continue;
         }
