@@ -16,7 +16,7 @@ use outrigger::train::{Method, Recipe, WeightFile, parse_layers};
 #[command(name = "train_cifar10")]
 pub struct Args {
     /// Epochs in all, those of a resumed checkpoint included
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..))]
     pub epochs: u64,
     /// Images of a training step [default: 100]
     #[arg(long, value_parser = positive)]
