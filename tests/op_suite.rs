@@ -51,6 +51,19 @@ fn forward() {
     });
 }
 
+/// Everything once more in a process of its own (the variable is read once) that poisons dead buffers with NaN and
+/// guards the memory: a kernel that reads what it should not then differs, one that writes there is caught.
+#[test]
+fn poisoned_and_guarded() {
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "forward", "compiled_gradients"])
+        .env("OUTRIGGER_DEBUG", "poison,bounds")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("2 passed"), "{}: {said}", run.status);
+}
+
 /// The case with its loss and the gradients of all leaves as outputs, and the leaves' gradients.
 fn differentiated(case: &Case, seed: u64) -> (Build, Graph, Value, Vec<Value>) {
     let mut b = case.build(seed);
