@@ -21,7 +21,7 @@ fn numbers(count: usize) -> Vec<f32> {
 
 /// A session on one thread with every input set to numbers.
 fn session(graph: &Graph) -> Result<Session, Error> {
-    let team = Arc::new(Team::new(1).map_err(|e| Error::Runtime(e.to_string()))?);
+    let team = Arc::new(Team::new(1)?);
     let program = compile(graph, &Options::default())?;
     let mut session = program.session(&Store::new(graph, 0)?, &team)?;
     for id in graph.inputs() {

@@ -49,7 +49,9 @@ pub struct Summary {
     pub compile_time: Duration,
 }
 
-/// A compiled graph.
+/// A compiled graph: plan and machine code, without memory of its own. Any number of sessions may run it.
+///
+/// Not to be confused with [`ops::Program`](crate::ops::Program), the element-wise steps of one fused kernel.
 pub struct Program {
     pub(crate) planned: Planned,
     pub(crate) plan: Arc<Plan>,

@@ -43,7 +43,7 @@ impl Tensor {
     /// A tensor of `shape` over `data`.
     ///
     /// # Errors
-    /// [`Error::Data`] when the number of elements differs from the shape's.
+    /// [`Error::Elements`] when the number of elements differs from the shape's.
     pub fn new(shape: impl Into<Shape>, data: Data) -> Result<Self, Error> {
         let shape = shape.into();
         let elements = match &data {

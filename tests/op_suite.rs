@@ -28,16 +28,16 @@ fn all_cases(check: impl Fn(&Case, u64) -> Vec<String>) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// What executors say of `graph` that differs from the reference.
-fn disagreements(all: &[Box<dyn Executor>], graph: &Graph, b: &Build, tolerance: f64) -> Vec<String> {
-    let want = match Reference.run(graph, &b.inputs, &b.state) {
+/// What executors say of the graph that differs from the reference by more than `limit` of the output's name
+/// and its largest element.
+fn disagreements(all: &[Box<dyn Executor>], b: &Build, limit: impl Fn(&str, f64) -> f64) -> Vec<String> {
+    let want = match Reference.run(&b.g, &b.inputs, &b.state) {
         Ok(results) => results,
         Err(error) => return vec![format!("reference: {error}")],
     };
-    let magnitude = |name: &str| if name.starts_with("gradient") { b.gradient_magnitude } else { b.magnitude };
-    let run = |executor: &dyn Executor| match executor.run(graph, &b.inputs, &b.state) {
-        Ok(got) => difference(&got, &want, tolerance, magnitude),
-        Err(error) => Some(error.to_string()),
+    let run = |executor: &dyn Executor| match executor.run(&b.g, &b.inputs, &b.state) {
+        Ok(got) => difference(&got, &want, &limit),
+        Err(error) => Some(error),
     };
     all.iter().filter_map(|e| run(e.as_ref()).map(|what| format!("{}: {what}", e.name()))).collect()
 }
@@ -47,7 +47,7 @@ fn forward() {
     let executors = executors();
     all_cases(|case, seed| {
         let b = case.build(seed);
-        disagreements(&executors, &b.g, &b, case.tolerance(b.terms))
+        disagreements(&executors, &b, |_, largest| case.limit(&b, largest))
     });
 }
 
@@ -71,10 +71,14 @@ fn compiled_gradients() {
             return Vec::new();
         }
         let (b, ..) = differentiated(case, seed);
-        // a backward pass sums over what the forward pass stretched: at most over a whole tensor
         let elements = b.g.nodes().filter_map(|id| b.g.get(id)).flat_map(|n| &n.results).map(|t| t.shape.elements());
-        let terms = elements.max().unwrap_or(1).max(b.terms);
-        disagreements(&executors, &b.g, &b, (2.0 * case.tolerance(terms)).max(f64::powi(2.0, -21)))
+        let elements = elements.max().unwrap_or(1);
+        disagreements(&executors, &b, |name, largest| {
+            match name.strip_prefix("gradient ").and_then(|at| at.parse().ok()) {
+                Some(at) => case.gradient_limit(&b, at, elements, largest),
+                None => case.limit(&b, largest),
+            }
+        })
     });
 }
 

@@ -22,7 +22,7 @@ fn disagreements(b: &Build) -> Vec<String> {
     let want = Reference.run(&b.g, &b.inputs, &b.state).unwrap();
     let run = |executor: &dyn Executor| match executor.run(&b.g, &b.inputs, &b.state) {
         // one for results that cancel to nearly zero, as means of normalised channels do
-        Ok(got) => difference(&got, &want, TOLERANCE, |_| 1.0),
+        Ok(got) => difference(&got, &want, |_, largest| TOLERANCE * largest.max(1.0)),
         Err(error) => Some(error),
     };
     executors().iter().filter_map(|e| run(e.as_ref()).map(|what| format!("{}: {what}", e.name()))).collect()

@@ -221,7 +221,7 @@ impl Emit<'_> {
         let limited = self.at_most(limited, 89.0);
         let n = self.scale(limited, std::f32::consts::LOG2_E);
         let n = self.b.ins().nearest(n);
-        let high = self.constant(x, -0.693_359_375);
+        let high = self.constant(x, -355.0 / 512.0);
         let r = self.fma(n, high, limited);
         let low = self.constant(x, 2.121_944_4e-4);
         let r = self.fma(n, low, r);
@@ -287,7 +287,7 @@ impl Emit<'_> {
         let minus_half = self.constant(x, -0.5);
         let tail = self.fma(f2, minus_half, tail);
         let sum = self.b.ins().fadd(f, tail);
-        let high = self.constant(x, 0.693_359_375);
+        let high = self.constant(x, 355.0 / 512.0);
         let result = self.fma(k, high, sum);
         let infinite = self.compare(FloatCC::Equal, x, f32::INFINITY);
         let result = self.choose(infinite, x, result);
@@ -337,19 +337,25 @@ impl Emit<'_> {
         let p = self.polynomial(
             t2,
             &[
-                -2.726_142_2e-10,
+                -2.726_142e-10,
                 2.770_681_4e-8,
                 -2.101_024e-6,
                 -5.692_506_4e-5,
                 -7.349_906e-4,
-                -2.954_599_8e-3,
+                -2.954_6e-3,
                 -1.609_603_3e-2,
             ],
         );
         let p = self.b.ins().fmul(p, t);
         let q =
             self.polynomial(t2, &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2]);
-        self.b.ins().fdiv(p, q)
+        let quotient = self.b.ins().fdiv(p, q);
+        // from here on the nearest f32 is ±1; without this, gelu(-12) would not vanish
+        let (one, minus) = (self.constant(x, 1.0), self.constant(x, -1.0));
+        let above = self.compare(FloatCC::GreaterThan, x, 3.92);
+        let below = self.compare(FloatCC::LessThan, x, -3.92);
+        let quotient = self.choose(above, one, quotient);
+        self.choose(below, minus, quotient)
     }
 
     /// max(x, 0) + log1p(u) with u = e^-|x|, where log1p(u) = u·ln(w)/(w - 1), w = 1 + u (Kahan).

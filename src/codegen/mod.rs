@@ -66,9 +66,9 @@ pub struct Kernels {
 }
 
 /// A function to compile.
-enum Unit {
+enum Unit<'k> {
     Tile(Tile),
-    Kernel(Kernel),
+    Kernel(&'k Kernel),
 }
 
 fn failed(reason: impl std::fmt::Display) -> Error {
@@ -103,7 +103,7 @@ fn has_fma(isa: &OwnedTargetIsa) -> bool {
 pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
     let lowered: Vec<lower::Lowered> =
         planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, isa)).collect::<Result<_, _>>()?;
-    let mut units: Vec<Unit> = Vec::new();
+    let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
     for call in lowered.iter().flat_map(|l| &l.calls) {
@@ -114,7 +114,7 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
             });
         }
         kernels.entry(format!("{:?}", call.kernel)).or_insert_with(|| {
-            units.push(Unit::Kernel(call.kernel.clone()));
+            units.push(Unit::Kernel(&call.kernel));
             units.len() as u32 - 1
         });
     }
@@ -177,7 +177,7 @@ fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::Ker
 }
 
 /// Compiles all units on all cores, in the order of their positions.
-fn compile_all(host: &OwnedTargetIsa, units: &[Unit], tiles: &HashMap<Tile, u32>) -> Result<Vec<Object>, Error> {
+fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, u32>) -> Result<Vec<Object>, Error> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut contexts = (FunctionBuilderContext::new(), Context::new());
@@ -206,7 +206,7 @@ fn compile_all(host: &OwnedTargetIsa, units: &[Unit], tiles: &HashMap<Tile, u32>
 
 fn compile_unit(
     host: &OwnedTargetIsa,
-    unit: &Unit,
+    unit: &Unit<'_>,
     index: u32,
     tiles: &HashMap<Tile, u32>,
     (builder, context): &mut (FunctionBuilderContext, Context),

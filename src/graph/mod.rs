@@ -20,11 +20,13 @@ use crate::ops::Op;
 use crate::types::TensorType;
 
 mod build;
+mod layers;
+mod losses;
 mod patch;
 mod text;
 mod verify;
 
-pub use build::{ConvOptions, Normalized, PoolOptions};
+pub use layers::{ConvOptions, Normalized, PoolOptions};
 pub use patch::Patch;
 
 /// A node. Prints as `%7`.

@@ -88,7 +88,9 @@ pub enum Output {
     Sums(usize),
 }
 
-/// A straight line of element-wise steps over one shape.
+/// A straight line of element-wise steps over one shape: what a fused kernel does besides its anchor.
+///
+/// Not to be confused with the compiled program that `compile` returns and the crate re-exports as `Program`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     /// Steps in order.

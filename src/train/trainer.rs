@@ -244,7 +244,7 @@ impl<M: Model> Trainer<M> {
         reset(&self.store)?;
         match checked {
             Ok(()) => Ok(None),
-            Err(Error::Runtime(what)) => Ok(Some(what.to_string())),
+            Err(Error::Runtime(what @ outrigger_runtime::Error::NonFinite { .. })) => Ok(Some(what.to_string())),
             Err(other) => Err(other),
         }
     }

@@ -49,6 +49,9 @@ pub struct Build {
     pub magnitude: f64,
     /// The same for gradients.
     pub gradient_magnitude: f64,
+    /// Leaves are stretched, and nothing else is done to their size: a gradient adds up as many numbers of both
+    /// signs and of size about 1 as the leaf was stretched to.
+    pub stretches: bool,
     count: usize,
 }
 
@@ -64,6 +67,7 @@ impl Build {
             terms: 1,
             magnitude: 0.0,
             gradient_magnitude: 0.0,
+            stretches: false,
             count: 0,
         }
     }

@@ -161,8 +161,8 @@ fn with_smaller_operands(
     let mut changed = false;
     for index in 0..operands.len() {
         let Some(other) = smaller(r, operands[index]) else { continue };
-        let rest = operands.iter().enumerate().filter(|&(i, _)| i != index);
-        let all = rest.fold(Some(other.shape(r)), |all, (_, &v)| all.and_then(|all| all.broadcast(r.shape(v))));
+        let mut rest = operands.iter().enumerate().filter(|&(i, _)| i != index);
+        let all = rest.try_fold(other.shape(r), |all, (_, &v)| all.broadcast(r.shape(v)));
         if all.as_ref() == Some(&result) {
             operands[index] = other.make(r, id, operands[index])?;
             changed = true;
@@ -193,7 +193,7 @@ fn stretch_later(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, Erro
         _ => value,
     };
     let operands: Vec<Value> = r.operands(id).into_iter().map(source).collect();
-    let shape = operands.iter().fold(Some(Shape::scalar()), |all, &v| all.and_then(|all| all.broadcast(r.shape(v))));
+    let shape = operands.iter().try_fold(Shape::scalar(), |all, &v| all.broadcast(r.shape(v)));
     let result = r.graph.node(id).results[0].shape.clone();
     if shape.is_none_or(|shape| shape.elements() == result.elements()) {
         return Ok(None);

@@ -55,10 +55,11 @@ pub(in crate::passes) fn run(graph: &mut Graph, context: &mut Context<'_>) -> Re
 }
 
 type Filters = HashMap<Key, Vec<(NodeId, Value)>>;
+type Candidates = (Vec<(Key, NodeId, Value)>, Filters, HashSet<(Value, Value)>);
 
 /// Data gradients with their weights, weight gradients with their inputs, and the `(x, w)` of all
 /// convolutions; only those that have absorbed nothing yet.
-fn candidates(graph: &Graph, order: &[NodeId]) -> (Vec<(Key, NodeId, Value)>, Filters, HashSet<(Value, Value)>) {
+fn candidates(graph: &Graph, order: &[NodeId]) -> Candidates {
     let (mut data, mut filters, mut forward) = (Vec::new(), Filters::new(), HashSet::new());
     for &id in order {
         let node = graph.node(id);

@@ -81,8 +81,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("unary/{}_{at}", op.name()), move |b| {
             let dims = b.any_dims();
             let x = b.x(dims, fill);
-            // where y saturates, its derivative is a difference of 1 and nearly 1
-            b.gradient_magnitude = if matches!(op, Unary::Tanh | Unary::Sigmoid) { 1.0 } else { 0.0 };
+            // where these saturate, the derivative (and GELU's factor of x) is a difference of 1 and nearly 1
+            if matches!(op, Unary::Tanh | Unary::Sigmoid) {
+                b.gradient_magnitude = 1.0;
+            } else if matches!(op, Unary::Gelu) {
+                (b.magnitude, b.gradient_magnitude) = (12.0, 12.0);
+            }
             let y = b.g.unary(op, x)?;
             b.out(y);
             Ok(())
@@ -92,10 +96,8 @@ pub fn cases() -> Vec<Case> {
         cases.push(
             Case::new(format!("unary/extremes_{}", op.name()), move |b| {
                 let x = b.floats(&EXTREMES);
-                let y = match op {
-                    Unary::Log | Unary::Sqrt | Unary::Rsqrt => b.g.abs(x)?,
-                    _ => x,
-                };
+                let positive = matches!(op, Unary::Log | Unary::Sqrt | Unary::Rsqrt);
+                let y = if positive { b.g.abs(x)? } else { x };
                 let y = b.g.unary(op, y)?;
                 b.also(y);
                 Ok(())
@@ -137,6 +139,7 @@ pub fn cases() -> Vec<Case> {
                 Binary::Greater | Binary::GreaterEqual | Binary::Equal => [Fill::Whole, Fill::Whole],
             };
             let (left, right) = (b.x(left, fills[0]), b.w(right, fills[1]));
+            b.stretches = true;
             let y = b.g.binary(op, left, right)?;
             b.out(y);
             Ok(())
@@ -176,6 +179,7 @@ pub fn cases() -> Vec<Case> {
         let condition = [left.clone(), right.clone(), vec![]][condition].clone();
         let condition = b.plain(condition, Fill::Whole);
         let (left, right) = (b.x(left, Fill::Signed), b.w(right, Fill::Signed));
+        b.stretches = true;
         let y = b.g.select(condition, left, right)?;
         b.out(y);
         Ok(())

@@ -52,11 +52,22 @@ impl Case {
         build
     }
 
-    /// How far an f32 result may be from the true one, relative to the largest element: a few roundings
-    /// (unit 2⁻²⁴), which in a sum of n terms of random signs add up like √n.
-    pub fn tolerance(&self, terms: usize) -> f64 {
-        if self.exact { 0.0 } else { 8.0 * f64::powi(2.0, -24) * (terms as f64).sqrt().max(1.0) }
+    /// How far a result of f32 arithmetic may be from the true one, when the largest element is `largest`.
+    pub fn limit(&self, b: &Build, largest: f64) -> f64 {
+        if self.exact { 0.0 } else { roundings(b.terms) * largest.max(b.magnitude) }
     }
+    /// The same for the gradient of the leaf `at`, when the graph's largest value has `elements`. A backward
+    /// pass is about twice as long as the way forward.
+    pub fn gradient_limit(&self, b: &Build, at: usize, elements: usize, largest: f64) -> f64 {
+        let stretched = elements / b.shape(b.leaves[at]).elements();
+        let magnitude = if b.stretches { (stretched as f64).sqrt() } else { b.gradient_magnitude };
+        2.0 * roundings(b.terms.max(stretched)) * largest.max(magnitude)
+    }
+}
+
+/// A few roundings of f32 (unit 2⁻²⁴), which in a sum of n terms of random signs add up like √n.
+fn roundings(terms: usize) -> f64 {
+    8.0 * f64::powi(2.0, -24) * (terms as f64).sqrt()
 }
 
 /// All cases.

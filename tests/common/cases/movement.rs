@@ -36,6 +36,7 @@ pub fn cases() -> Vec<Case> {
             let missing = b.rng.below(full.len() + 1);
             let own: Vec<usize> = full[missing..].iter().map(|&e| if b.rng.once_in(2) { 1 } else { e }).collect();
             let x = b.x(own, Fill::Signed);
+            b.stretches = true;
             let y = b.g.broadcast(x, full)?;
             b.out(y);
             Ok(())
