@@ -104,10 +104,11 @@ pub const PASSES: &[Pass] = &[
 /// Runs the passes on a copy of `graph`. State and inputs keep their names, outputs their order.
 ///
 /// # Errors
-/// [`Error::Invalid`] when `graph` breaks an invariant, or with the name of the pass that broke one;
+/// [`Error::Option`] for a disabled pass that is none or is mandatory; [`Error::Invalid`] when `graph` breaks an invariant, or with the name of the pass that broke one;
 /// [`Error::Patch`] for a rewrite that the graph refused.
 pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report), Error> {
     let start = Instant::now();
+    options.check()?;
     graph.verify()?;
     let mut optimised = graph.clone();
     let mut left = options.stop_after;

@@ -8,7 +8,8 @@ use crate::error::{Error, nearest};
 /// Which passes run, and how far. The default runs all of them, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassOptions {
-    disabled: BTreeSet<&'static str>,
+    /// Names of passes that do not run; see [`PassOptions::without`].
+    pub disabled: BTreeSet<String>,
     /// Stops after this many optional rewrites, over all passes: bisect with it when a rewrite is
     /// suspected. Mandatory passes always finish.
     pub stop_after: Option<usize>,
@@ -25,7 +26,7 @@ impl Default for PassOptions {
 impl PassOptions {
     /// Only the mandatory passes: every node by itself, in the form that kernels compute.
     pub fn unfused() -> Self {
-        let disabled = PASSES.iter().filter(|p| !p.mandatory).map(|p| p.name).collect();
+        let disabled = PASSES.iter().filter(|p| !p.mandatory).map(|p| p.name.to_string()).collect();
         PassOptions { disabled, ..PassOptions::default() }
     }
     /// All passes but these.
@@ -33,25 +34,30 @@ impl PassOptions {
     /// # Errors
     /// [`Error::Option`] for a name that is no pass, or a pass that is mandatory; it lists what can be named.
     pub fn without(names: &[&str]) -> Result<Self, Error> {
-        let mut options = PassOptions::default();
-        for &name in names {
-            let optional = || PASSES.iter().filter(|p| !p.mandatory).map(|p| p.name);
-            match PASSES.iter().find(|p| p.name == name) {
-                Some(pass) if !pass.mandatory => options.disabled.insert(pass.name),
-                found => {
-                    let problem = if found.is_some() { "is mandatory" } else { "does not exist" };
-                    let known = nearest(name, optional()).join(", ");
-                    return Err(Error::Option {
-                        option: "passes without".to_string(),
-                        reason: format!("pass \"{name}\" {problem}; these can be switched off: {known}"),
-                    });
-                }
-            };
-        }
-        Ok(options)
+        let disabled = names.iter().map(|name| name.to_string()).collect();
+        let options = PassOptions { disabled, ..PassOptions::default() };
+        options.check().map(|()| options)
     }
     /// Whether the pass `name` may run.
     pub fn runs(&self, name: &str) -> bool {
         !self.disabled.contains(name)
+    }
+
+    /// Every disabled pass exists and is optional.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        for name in &self.disabled {
+            let problem = match PASSES.iter().find(|p| p.name == name) {
+                Some(pass) if !pass.mandatory => continue,
+                Some(_) => "is mandatory",
+                None => "does not exist",
+            };
+            let optional = PASSES.iter().filter(|p| !p.mandatory).map(|p| p.name);
+            let known = nearest(name, optional).join(", ");
+            return Err(Error::Option {
+                option: "disabled passes".to_string(),
+                reason: format!("pass \"{name}\" {problem}; these can be switched off: {known}"),
+            });
+        }
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "average of all pixels is a mean", apply: pool_of_all },
     Rule { name: "gradient of the average of all pixels is a broadcast", apply: pool_of_all_grad },
     Rule { name: "an operand need not be stretched before", apply: stretched_operand },
+    Rule { name: "it is computed before it is stretched", apply: stretch_later },
     Rule { name: "an operand needs no leading extents of 1", apply: leading_ones },
 ];
 
@@ -112,16 +113,45 @@ fn pool_of_all_grad(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, E
     r.add(id, Op::Broadcast(shape), &[each]).map(Some)
 }
 
-/// Makes another operand of the given shape for node `id`, if it can.
-type Change = fn(&mut Rewriter<'_>, NodeId, Value, &Shape) -> Result<Option<Value>, Error>;
+/// What can stand for an operand of an element-wise operation.
+enum Smaller {
+    /// What was stretched to it.
+    Source(Value),
+    /// The number that all its elements are.
+    Number(f32),
+    /// The same elements under another shape.
+    Reshaped(Shape),
+}
 
-/// Element-wise operations stretch their operands themselves. `change` offers another operand of a smaller
-/// shape for operand `index`; the node is made again with those that leave its result's shape alone.
-fn with_operands(
+impl Smaller {
+    fn shape(&self, r: &Rewriter<'_>) -> Shape {
+        match self {
+            Smaller::Source(value) => r.shape(*value).clone(),
+            Smaller::Number(_) => Shape::scalar(),
+            Smaller::Reshaped(shape) => shape.clone(),
+        }
+    }
+    fn make(self, r: &mut Rewriter<'_>, id: NodeId, of: Value) -> Result<Value, Error> {
+        match self {
+            Smaller::Source(value) => Ok(value),
+            Smaller::Number(number) => r.add(id, Op::Constant(Tensor::scalar(number)), &[]),
+            Smaller::Reshaped(shape) => match r.maker(of) {
+                Op::Constant(tensor) => {
+                    let same = Tensor::new(shape, tensor.data().clone())?;
+                    r.add(id, Op::Constant(same), &[])
+                }
+                _ => r.add(id, Op::Reshape(shape), &[of]),
+            },
+        }
+    }
+}
+
+/// Element-wise operations stretch their operands themselves: the node is made again with smaller operands
+/// where they leave its result's shape alone.
+fn with_smaller_operands(
     r: &mut Rewriter<'_>,
     id: NodeId,
-    change: Change,
-    smaller: fn(&Rewriter<'_>, Value) -> Option<Shape>,
+    smaller: fn(&Rewriter<'_>, Value) -> Option<Smaller>,
 ) -> Result<Option<Value>, Error> {
     if !matches!(r.op(id), Op::Binary(_) | Op::Select) {
         return Ok(None);
@@ -130,14 +160,11 @@ fn with_operands(
     let mut operands = r.operands(id);
     let mut changed = false;
     for index in 0..operands.len() {
-        let Some(shape) = smaller(r, operands[index]) else { continue };
-        let mut others = operands.iter().enumerate().filter(|&(i, _)| i != index);
-        let all = others.try_fold(shape.clone(), |all, (_, &v)| all.broadcast(r.shape(v)));
-        if all.as_ref() != Some(&result) {
-            continue;
-        }
-        if let Some(value) = change(r, id, operands[index], &shape)? {
-            operands[index] = value;
+        let Some(other) = smaller(r, operands[index]) else { continue };
+        let mut rest = operands.iter().enumerate().filter(|&(i, _)| i != index);
+        let all = rest.try_fold(other.shape(r), |all, (_, &v)| all.broadcast(r.shape(v)));
+        if all.as_ref() == Some(&result) {
+            operands[index] = other.make(r, id, operands[index])?;
             changed = true;
         }
     }
@@ -149,44 +176,47 @@ fn with_operands(
 }
 
 fn stretched_operand(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, Error> {
-    let smaller = |r: &Rewriter<'_>, value: Value| match r.maker(value) {
-        Op::Broadcast(_) => Some(r.shape(r.operand(value.node, 0)).clone()),
-        Op::Constant(_) if r.shape(value).rank() > 0 => r.number(value).map(|_| Shape::scalar()),
+    with_smaller_operands(r, id, |r, value| match r.maker(value) {
+        Op::Broadcast(_) => Some(Smaller::Source(r.operand(value.node, 0))),
+        Op::Constant(_) if r.shape(value).rank() > 0 => r.number(value).map(Smaller::Number),
         _ => None,
+    })
+}
+
+/// `f(broadcast(x), s) → broadcast(f(x, s))` where all operands together are smaller than the result.
+fn stretch_later(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, Error> {
+    if !matches!(r.op(id), Op::Unary(_) | Op::Binary(_) | Op::Select) {
+        return Ok(None);
+    }
+    let source = |value: Value| match r.maker(value) {
+        Op::Broadcast(_) => r.operand(value.node, 0),
+        _ => value,
     };
-    with_operands(
-        r,
-        id,
-        |r, id, value, _| match r.number(value) {
-            Some(number) => r.add(id, Op::Constant(Tensor::scalar(number)), &[]).map(Some),
-            None => Ok(Some(r.operand(value.node, 0))),
-        },
-        smaller,
-    )
+    let operands: Vec<Value> = r.operands(id).into_iter().map(source).collect();
+    let shape = operands.iter().try_fold(Shape::scalar(), |all, &v| all.broadcast(r.shape(v)));
+    let result = r.graph.node(id).results[0].shape.clone();
+    if shape.is_none_or(|shape| shape.elements() == result.elements()) {
+        return Ok(None);
+    }
+    let op = r.op(id).clone();
+    let small = r.add(id, op, &operands)?;
+    r.add(id, Op::Broadcast(result), &[small]).map(Some)
 }
 
 /// `[1,1,1,c] → [c]` and `[1,1] → []`: the shapes that every program reads.
 fn leading_ones(r: &mut Rewriter<'_>, id: NodeId) -> Result<Option<Value>, Error> {
-    let smaller = |r: &Rewriter<'_>, value: Value| {
+    with_smaller_operands(r, id, |r, value| {
         let shape = r.shape(value);
-        let rank = shape.rank();
+        let (rank, last) = (shape.rank(), shape.last());
         let ones = shape.0.iter().filter(|&&e| e == 1).count();
-        match (r.graph.ty(value).dtype, ones) {
-            (DType::F32, ones) if rank > 0 && ones == rank => Some(Shape::scalar()),
-            (DType::F32, ones) if rank > 1 && ones + 1 == rank && shape.last() != 1 => Some(Shape(vec![shape.last()])),
-            _ => None,
+        if r.graph.ty(value).dtype != DType::F32 || rank == 0 {
+            None
+        } else if ones == rank {
+            Some(Smaller::Reshaped(Shape::scalar()))
+        } else if ones + 1 == rank && rank > 1 && last != 1 {
+            Some(Smaller::Reshaped(Shape(vec![last])))
+        } else {
+            None
         }
-    };
-    with_operands(
-        r,
-        id,
-        |r, id, value, shape| {
-            if let Op::Constant(tensor) = r.maker(value) {
-                let same = Tensor::new(shape.clone(), tensor.data().clone())?;
-                return r.add(id, Op::Constant(same), &[]).map(Some);
-            }
-            r.add(id, Op::Reshape(shape.clone()), &[value]).map(Some)
-        },
-        smaller,
-    )
+    })
 }

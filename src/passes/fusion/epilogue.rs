@@ -71,6 +71,19 @@ fn anchors(graph: &Graph, order: &[NodeId]) -> Vec<NodeId> {
     anchors
 }
 
+/// Values that readers compute from one stored tensor.
+const MAX_COVERED: usize = 16;
+
+/// What the users outside a region need one of its values for.
+enum Need {
+    /// There are none.
+    Inside,
+    /// They can compute it themselves.
+    Computed,
+    /// They read it.
+    Stored,
+}
+
 /// A convolution and what it absorbs.
 struct Region {
     anchor: NodeId,
@@ -192,50 +205,67 @@ impl Region {
         values
     }
 
-    /// The values to store: what is used outside, but for what every such user can compute again from one
-    /// stored tensor.
+    /// The values to store. What a reader that computes nothing needs, is stored; the other values that are
+    /// used outside are covered by as few tensors as possible: each is stored, or a function of one that is.
     fn stored(&self, graph: &Graph, uses: &Uses, readable: bool) -> Vec<Value> {
+        let values = self.values(graph);
         let mut stored = Vec::new();
-        // stored tensors that a value of the region is a function of; `None` if it needs the anchor
-        let mut from: HashMap<Value, Option<Vec<Value>>> = HashMap::new();
-        for value in self.values(graph) {
-            let is_raw = self.raw.contains(&value);
-            let leaves = if is_raw || !is_step(graph, value.node) { None } else { self.leaves(graph, value, &from) };
-            let outside: Vec<_> = uses.of(value).filter(|u| !self.inside.contains(&u.node)).collect();
-            let needed = uses.pinned(value) || !outside.is_empty();
-            let soft = !uses.pinned(value)
-                && outside.iter().all(|u| {
-                    let node = u.node;
-                    let step = is_step(graph, node) && *shape_of(graph, node) == self.shape;
-                    let map = as_map(graph, node).is_some_and(|(_, over)| *over == self.shape);
-                    let weight = |f: &crate::ops::Fused| u.operand == 0 && f.has_weight();
-                    step || map || (readable && as_conv(graph, node).is_some_and(|f| !weight(f)))
-                });
-            let cheap = leaves.as_ref().is_some_and(|l| l.len() <= 1);
-            if needed && !(soft && cheap) {
-                stored.push(value);
-                from.insert(value, Some(vec![value]));
-            } else {
-                from.insert(value, leaves);
+        let mut open = Vec::new();
+        for &value in &values {
+            match self.need(graph, uses, value, readable) {
+                Need::Inside => {}
+                Need::Computed => open.push(value),
+                Need::Stored => stored.push(value),
             }
+        }
+        for value in &stored {
+            let covered = self.covered(graph, &values, *value);
+            open.retain(|v| !covered.contains(v));
+        }
+        while !open.is_empty() {
+            // the latest of those that cover most: alone, each covers itself
+            let covers = values.iter().map(|&value| {
+                let covered = self.covered(graph, &values, value);
+                let count = open.iter().filter(|v| covered.contains(v)).count();
+                (count, value, covered)
+            });
+            let Some((_, value, covered)) = covers.max_by_key(|&(count, ..)| count) else { break };
+            open.retain(|v| !covered.contains(v));
+            stored.push(value);
         }
         stored
     }
 
-    fn leaves(&self, graph: &Graph, value: Value, from: &HashMap<Value, Option<Vec<Value>>>) -> Option<Vec<Value>> {
-        let mut leaves = Vec::new();
-        for &operand in &graph.node(value.node).operands {
-            if self.has(operand) {
-                for leaf in from.get(&operand)?.as_ref()? {
-                    if !leaves.contains(leaf) {
-                        leaves.push(*leaf);
-                    }
-                }
-            } else if fit(graph, operand, &self.shape) == Fit::Full && !leaves.contains(&operand) {
-                leaves.push(operand);
+    /// What the users outside the region need `value` for.
+    fn need(&self, graph: &Graph, uses: &Uses, value: Value, readable: bool) -> Need {
+        if uses.pinned(value) {
+            return Need::Stored;
+        }
+        let mut need = Need::Inside;
+        for user in uses.of(value).filter(|u| !self.inside.contains(&u.node)) {
+            let step = is_step(graph, user.node) && *shape_of(graph, user.node) == self.shape;
+            let map = as_map(graph, user.node).is_some_and(|(_, over)| *over == self.shape);
+            let conv = as_conv(graph, user.node).is_some_and(|f| !(user.operand == 0 && f.has_weight()));
+            if !(step || map || (readable && conv)) {
+                return Need::Stored;
+            }
+            need = Need::Computed;
+        }
+        need
+    }
+
+    /// The values that a reader can compute from `from`, vectors and numbers alone, in a few steps.
+    fn covered(&self, graph: &Graph, values: &[Value], from: Value) -> Vec<Value> {
+        let mut covered = vec![from];
+        for &value in values.iter().filter(|&&v| v != from && is_step(graph, v.node)) {
+            let operands = &graph.node(value.node).operands;
+            let known =
+                |v: &&Value| covered.contains(v) || (!self.has(**v) && fit(graph, **v, &self.shape) != Fit::Full);
+            if covered.len() < MAX_COVERED && operands.iter().all(|v| known(&v)) {
+                covered.push(value);
             }
         }
-        Some(leaves)
+        covered
     }
 
     /// Adds the fused kernel and redirects what it stores.
