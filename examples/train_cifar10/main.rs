@@ -109,7 +109,7 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
 fn introduce(trainer: &Trainer<ResNetCifar>, recipe: &Recipe, start: u64) -> std::io::Result<()> {
     let [a, b, c] = recipe.model.layers;
     say(&format!(
-        "ResNet [{a}, {b}, {c}], {} with learning rate {}, batches of {}, seed {}, {} threads{}",
+        "ResNet [{a}, {b}, {c}], {} with learning rate {:?}, batches of {}, seed {}, {} threads{}",
         recipe.method,
         recipe.learning_rate(start),
         recipe.batch,

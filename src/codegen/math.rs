@@ -349,7 +349,13 @@ impl Emit<'_> {
         let p = self.b.ins().fmul(p, t);
         let q =
             self.polynomial(t2, &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2]);
-        self.b.ins().fdiv(p, q)
+        let quotient = self.b.ins().fdiv(p, q);
+        // from here on the nearest f32 is ±1; without this, gelu(-12) would not vanish
+        let (one, minus) = (self.constant(x, 1.0), self.constant(x, -1.0));
+        let above = self.compare(FloatCC::GreaterThan, x, 3.92);
+        let below = self.compare(FloatCC::LessThan, x, -3.92);
+        let quotient = self.choose(above, one, quotient);
+        self.choose(below, minus, quotient)
     }
 
     /// max(x, 0) + log1p(u) with u = e^-|x|, where log1p(u) = u·ln(w)/(w - 1), w = 1 + u (Kahan).

@@ -11,7 +11,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Operands`].
     pub fn random(&mut self, seed: Value, step: Value, shape: impl Into<Shape>) -> Result<Value, Error> {
-        let stream = self.nodes().filter(|&id| matches!(self.node(id).op, Op::Random(_))).count() as u32;
+        let next = |id| match &self.node(id).op {
+            Op::Random(random) => random.stream.wrapping_add(1),
+            _ => 0,
+        };
+        let stream = self.nodes().map(next).max().unwrap_or(0);
         self.op(Op::Random(Random { shape: shape.into(), stream }), &[seed, step])
     }
     /// The graph's step counter for [`Graph::random`] and [`Graph::dropout`]: the `i32[]` buffer named
