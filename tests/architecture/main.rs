@@ -121,10 +121,6 @@ fn files_have_one_subject_and_say_which() {
         expect_none(sources.iter().flat_map(rules::length).chain(sources.iter().flat_map(rules::headed)).collect());
         expect_none(sources.iter().flat_map(rules::declared_tests).collect());
     }
-    for (path, _, reason) in rules::LONG {
-        let lines = read(&root().join("src").join(path)).lines().count();
-        assert!(lines > rules::LINES, "{path} ({reason}) has {lines} lines and needs no exception any more");
-    }
 }
 
 #[test]
