@@ -17,6 +17,7 @@
 
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
+mod bytes;
 mod canary;
 mod check;
 mod debug;
@@ -37,6 +38,7 @@ mod team;
 mod trace;
 mod validate;
 
+pub use bytes::bytes_of;
 pub use debug::DebugOptions;
 pub use error::{Error, Result};
 pub use peak::peak_gflops;
