@@ -50,11 +50,8 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("rayon", "data"),
 ];
 
-/// A file longer than this needs a reason in [`LONG`].
+/// The longest that a file may be.
 pub const LINES: usize = 450;
-
-/// Files that are longer, with the lines they may have and why they are not cut.
-pub const LONG: &[(&str, usize, &str)] = &[];
 
 /// Where `unsafe` may be written in `src`.
 pub const UNSAFE: &[&str] = &["codegen/code.rs"];
@@ -145,8 +142,7 @@ pub fn panics(source: &Source) -> Vec<String> {
 /// Files have one subject.
 pub fn length(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
-    let limit = LONG.iter().find(|(path, ..)| *path == source.path).map_or(LINES, |&(_, limit, _)| limit);
-    if lines <= limit { Vec::new() } else { vec![format!("{}:1: {lines} lines, more than {limit}", source.path)] }
+    if lines <= LINES { Vec::new() } else { vec![format!("{}:1: {lines} lines, more than {LINES}", source.path)] }
 }
 
 /// Every file says what it is.
