@@ -6,7 +6,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `first_step_ms` | process start to the end of the first training step, compilation included |
+//! | `first_step_ms` | start of a fresh process to the end of its first training step, compilation included; median of three |
 //! | `compile_ms` | graph to machine code, the training program |
 //! | `train_step_ms` | median training step: forward, backward, update |
 //! | `infer1_ms`, `infer_batch_ms` | median inference of one image and of a batch |
@@ -16,8 +16,8 @@
 //! | `rss_mb` | the most memory the process held until the end of training |
 //! | `kernels` | distinct compiled kernels of the training program |
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -42,7 +42,13 @@ struct Args {
     /// Residual blocks with 16, 32 and 64 channels
     #[arg(long, default_value = "2,2,2", value_name = "N,N,N")]
     layers: String,
+    /// Take one training step, say so, and end: what the measuring process starts
+    #[arg(long, hide = true)]
+    first_step: bool,
 }
+
+/// What a process with `--first-step` prints after the step.
+const STEPPED: &str = "stepped";
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -62,8 +68,7 @@ struct Report {
 }
 
 fn main() -> ExitCode {
-    let (entered, age) = (Instant::now(), process_age().unwrap_or_default());
-    match run(&Args::parse(), entered, age) {
+    match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -72,13 +77,42 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args, entered: Instant, age: Duration) -> Result<(), Box<dyn std::error::Error>> {
-    let report = measure(args, entered, age)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let said = if args.first_step {
+        prepared(args)?;
+        STEPPED.to_string()
+    } else {
+        serde_json::to_string(&measure(args, first_step()?)?)?
+    };
+    writeln!(std::io::stdout(), "{said}")?;
     Ok(())
 }
 
-fn measure(args: &Args, entered: Instant, age: Duration) -> Result<Report, Error> {
+/// Starts this program anew, three times, and waits for the end of its first step. (The age of the measuring process
+/// would count what `cargo run` did before it became this program.)
+fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let mut fresh = Command::new(std::env::current_exe()?)
+            .args(std::env::args_os().skip(1))
+            .arg("--first-step")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(fresh.stdout.take().ok_or("no output of the fresh process")?).read_line(&mut line)?;
+        times.push(start.elapsed());
+        let status = fresh.wait()?;
+        if line.trim_end() != STEPPED || !status.success() {
+            return Err(format!("the fresh process took no step ({status})").into());
+        }
+    }
+    times.sort_unstable();
+    Ok(times[1])
+}
+
+/// A trainer that has taken one step, with its images and labels.
+fn prepared(args: &Args) -> Result<(Trainer<ResNetCifar>, Recipe, Vec<f32>, Vec<i32>), Error> {
     let batch = args.batch as usize;
     let layers = parse_layers(&args.layers)?;
     let recipe = Recipe { model: ResNetCifar { layers, ..ResNetCifar::default() }, batch, ..Recipe::default() };
@@ -87,7 +121,12 @@ fn measure(args: &Args, entered: Instant, age: Duration) -> Result<Report, Error
     let options = TrainerOptions { threads: args.threads, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), batch, options)?;
     trainer.train_step(&images, &labels, recipe.lr)?;
-    let first_step = age + entered.elapsed();
+    Ok((trainer, recipe, images, labels))
+}
+
+fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
+    let (mut trainer, recipe, images, labels) = prepared(args)?;
+    let batch = recipe.batch;
     let train_step = median(args.steps, || trainer.train_step(&images, &labels, recipe.lr).map(drop))?;
     let rss = outrigger_runtime::peak_resident_bytes().unwrap_or(0);
 
@@ -153,15 +192,4 @@ fn noise(batch: usize, classes: usize) -> (Vec<f32>, Vec<i32>) {
     };
     let images = (0..batch * 32 * 32 * 3).map(|_| next()).collect();
     (images, (0..batch).map(|i| (i % classes) as i32).collect())
-}
-
-/// How long this process has existed, to 10 ms: Linux gives its start in ticks since boot (field 22 of
-/// `/proc/self/stat`; a tick is 1/100 s in every Linux ABI), and the time since boot.
-fn process_age() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // the second field is the program's name in parentheses, which may hold spaces
-    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
-    Duration::try_from_secs_f64(uptime - ticks / 100.0).ok()
 }
