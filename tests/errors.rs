@@ -61,6 +61,26 @@ fn convolutions_that_do_not_fit() {
     says(g.batch_norm(x, vector, vector, [vector; 2], norm), &["layer1.batch_norm", "must be [3], got f32[31]"]);
 }
 
+/// Extents whose products leave 64 bits: they must not wrap into a small buffer.
+#[test]
+fn convolutions_with_enormous_padding() {
+    let mut g = Graph::new("net");
+    let (x, w) = (input(&mut g, "x", &[1, 1, 1, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+    let padding = [[(1 << 33) - 1, 0], [(1 << 32) - 1, 0]];
+    let wrapping = Conv2d { stride: [1 << 33, 1 << 32], padding, dilation: [1, 1], groups: 1 };
+    let parts = ["[1,1,1,1]", "padding", "larger than 2 GiB", "pad less"];
+    says(g.op(Op::Conv2d(wrapping), &[x, w]), &parts);
+    says(g.op(Op::Conv2dGradInput(wrapping, [1, 1, 1, 1].into()), &[x, w]), &parts);
+    says(g.op(Op::Conv2dGradWeight(wrapping, [1, 1, 1, 1].into()), &[x, x]), &parts);
+    let endless = Conv2d { padding: [[usize::MAX, 1], [0, 0]], ..wrapping };
+    says(g.op(Op::Conv2d(endless), &[x, w]), &parts);
+    // fits into a tensor, but no worker has that much scratch
+    let options = ConvOptions { padding: Padding::all(9000), ..ConvOptions::default() };
+    let y = g.conv2d(x, w, None, options).unwrap();
+    g.set_output("y", y).unwrap();
+    says(compile(&g, &Options::default()), &["1 GiB of scratch", "pad or dilate less"]);
+}
+
 #[test]
 fn operands_that_do_not_fit() {
     let mut g = Graph::new("net");

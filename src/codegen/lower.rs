@@ -102,11 +102,29 @@ fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
 }
 
+/// Most scratch that a kernel may ask of each worker, in bytes.
+const MOST_SCRATCH: usize = 1 << 30;
+
 /// Lowers one step.
 ///
 /// # Errors
-/// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass).
+/// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass), and for one whose
+/// padded images do not fit into a worker's scratch.
 pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
+    let lowered = kernels(step, isa)?;
+    match lowered.calls.iter().map(|call| call.kernel.scratch()).max() {
+        Some(bytes) if bytes > MOST_SCRATCH => Err(Error::Codegen {
+            path: step.name.clone(),
+            reason: format!(
+                "{} needs more than 1 GiB of scratch for a padded image; pad or dilate less, or use smaller images",
+                step.op.kind()
+            ),
+        }),
+        Some(_) | None => Ok(lowered),
+    }
+}
+
+fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
