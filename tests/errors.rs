@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use outrigger::codegen::Isa;
 use outrigger::graph::{ConvOptions, PoolOptions};
-use outrigger::ops::{BatchNorm, Conv2d, Init, MatMul, Op};
+use outrigger::ops::{BatchNorm, Conv2d, Init, MatMul, Op, Pool, Slice};
 use outrigger::passes::PassOptions;
 use outrigger::tensor::Data;
 use outrigger::train::optimizer::{Adam, Optimizer, Sgd, training_graph};
@@ -67,7 +67,7 @@ fn convolutions_with_enormous_padding() {
     let mut g = Graph::new("net");
     let (x, w) = (input(&mut g, "x", &[1, 1, 1, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
     let padding = [[(1 << 33) - 1, 0], [(1 << 32) - 1, 0]];
-    let wrapping = Conv2d { stride: [1 << 33, 1 << 32], padding, dilation: [1, 1], groups: 1 };
+    let wrapping = Conv2d { stride: [1 << 30, 1 << 30], padding, dilation: [1, 1], groups: 1 };
     let parts = ["[1,1,1,1]", "padding", "larger than 2 GiB", "pad less"];
     says(g.op(Op::Conv2d(wrapping), &[x, w]), &parts);
     says(g.op(Op::Conv2dGradInput(wrapping, [1, 1, 1, 1].into()), &[x, w]), &parts);
@@ -79,6 +79,27 @@ fn convolutions_with_enormous_padding() {
     let y = g.conv2d(x, w, None, options).unwrap();
     g.set_output("y", y).unwrap();
     says(compile(&g, &Options::default()), &["1 GiB of scratch", "pad or dilate less"]);
+    // so do the zeros around the gradient of a wide window
+    let mut g = Graph::new("net");
+    let (dy, w) = (input(&mut g, "dy", &[1, 1, 1, 1]), weight(&mut g, "w", &[2, 2, 1, 1]));
+    let wide = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [2999, 2999], groups: 1 };
+    let dx = g.op(Op::Conv2dGradInput(wide, [1, 3000, 3000, 1].into()), &[dy, w]).unwrap();
+    g.set_output("dx", dx).unwrap();
+    says(compile(&g, &Options::default()), &["1 GiB of scratch", "pad or dilate less"]);
+}
+
+#[test]
+fn distances_of_more_than_31_bits() {
+    let mut g = Graph::new("net");
+    let (x, w) = (input(&mut g, "x", &[1, 3, 3, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+    let far = 1 << 62;
+    let plain = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [1, 1], groups: 1 };
+    says(g.op(Op::Conv2d(Conv2d { stride: [1, far], ..plain }), &[x, w]), &["stride must be less than 2³¹"]);
+    says(g.op(Op::Conv2d(Conv2d { dilation: [far, 1], ..plain }), &[x, w]), &["dilation must be less than 2³¹"]);
+    let pool = Pool { size: [1, 1], stride: [far, 1], padding: [[0; 2]; 2], count_padding: true };
+    says(g.op(Op::MaxPool(pool), &[x]), &["stride must be less than 2³¹"]);
+    let slice = Slice { start: vec![0; 4], stop: vec![1; 4], step: vec![1, far, 1, 1] };
+    says(g.op(Op::Slice(slice), &[x]), &["step must be less than 2³¹"]);
 }
 
 #[test]

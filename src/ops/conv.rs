@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
+use super::{Mismatch, expect_distance, expect_f32, expect_f32_of, expect_rank};
 use crate::types::{DType, Shape, TensorType, Window};
 
 /// Attributes of a convolution; pairs are (rows, columns).
@@ -65,6 +65,7 @@ impl Conv2d {
                     "the {what} must be at least 1, got {rows} rows and {columns} columns"
                 )));
             }
+            expect_distance(what, rows.max(columns))?;
         }
         if self.groups == 0 || !ci.is_multiple_of(self.groups) {
             return Err(Mismatch::new(format!(

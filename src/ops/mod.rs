@@ -238,6 +238,15 @@ impl Op {
     }
 }
 
+/// Strides, dilations and steps take 31 bits, as byte offsets do: products of two stay within 64.
+fn expect_distance(what: &str, distance: usize) -> Result<(), Mismatch> {
+    if distance <= i32::MAX as usize {
+        Ok(())
+    } else {
+        Err(Mismatch::new(format!("the {what} must be less than 2³¹, got {distance}")))
+    }
+}
+
 fn expect_f32(ty: &TensorType, what: &str) -> Result<(), Mismatch> {
     if ty.dtype == DType::F32 {
         Ok(())

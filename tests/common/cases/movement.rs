@@ -1,6 +1,7 @@
 //! Operations that move elements: nothing may be rounded.
 
 use outrigger::graph::Value;
+use outrigger::ops::{Op, Slice};
 
 use super::Case;
 use crate::common::build::{Build, Fill};
@@ -56,6 +57,17 @@ pub fn cases() -> Vec<Case> {
             let x = b.x(dims, Fill::Signed);
             let y = sliced(b, x)?;
             b.out(y);
+            Ok(())
+        }),
+        Case::new("movement/slice_of_long_steps", |b| {
+            let x = b.x([2, 5, 3], Fill::Signed);
+            let start = [b.rng.below(2), b.rng.below(5), b.rng.below(3)];
+            // the builder takes any step, an operation 31 bits
+            let built = b.g.slice(x, &start, &[2, 5, 3], &[1 << 62, usize::MAX, 1])?;
+            let step = vec![i32::MAX as usize; 3];
+            let made = b.g.op(Op::Slice(Slice { start: start.to_vec(), stop: vec![2, 5, 3], step }), &[x])?;
+            b.out(built);
+            b.out(made);
             Ok(())
         }),
         Case::new("movement/concat", |b| {
