@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use outrigger::codegen::Isa;
 use outrigger::graph::{ConvOptions, PoolOptions};
-use outrigger::ops::{BatchNorm, Conv2d, Init, MatMul, Op, Pool, Slice};
+use outrigger::ops::{BatchNorm, Coefficients, Conv2d, GradCoefficients, Init, MatMul, Op, Pool, Slice};
 use outrigger::passes::PassOptions;
 use outrigger::tensor::Data;
 use outrigger::train::optimizer::{Adam, Optimizer, Sgd, training_graph};
@@ -100,6 +100,17 @@ fn distances_of_more_than_31_bits() {
     says(g.op(Op::MaxPool(pool), &[x]), &["stride must be less than 2³¹"]);
     let slice = Slice { start: vec![0; 4], stop: vec![1; 4], step: vec![1, far, 1, 1] };
     says(g.op(Op::Slice(slice), &[x]), &["step must be less than 2³¹"]);
+}
+
+#[test]
+fn coefficients_of_no_values() {
+    let mut g = Graph::new("net");
+    let (sums, vector) = (input(&mut g, "sums", &[2, 3]), input(&mut g, "vector", &[3]));
+    let norm = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+    let forward = Op::Coefficients(Coefficients { norm, count: 0 });
+    says(g.op(forward, &[sums, sums, vector, vector, vector, vector]), &["bn_coefficients", "count of 0"]);
+    let backward = Op::GradCoefficients(GradCoefficients { count: 0 });
+    says(g.op(backward, &[sums, sums, vector, vector, vector]), &["bn_grad_coefficients", "count of 0"]);
 }
 
 #[test]

@@ -178,8 +178,8 @@ impl Op {
             Op::BatchNorm(_) => arity(5).and_then(|()| norm::infer_train(inputs)),
             Op::BatchNormEval(_) => arity(5).and_then(|()| one(norm::infer_eval(inputs))),
             Op::BatchNormGrad => arity(5).and_then(|()| norm::infer_grad(inputs)),
-            Op::Coefficients(_) => arity(6).and_then(|()| norm::infer_coefficients(inputs, 2, 6)),
-            Op::GradCoefficients(_) => arity(5).and_then(|()| norm::infer_coefficients(inputs, 2, 5)),
+            Op::Coefficients(c) => arity(6).and_then(|()| norm::infer_coefficients(inputs, 2, 6, c.count)),
+            Op::GradCoefficients(c) => arity(5).and_then(|()| norm::infer_coefficients(inputs, 2, 5, c.count)),
             Op::Fused(f) => f.infer(inputs),
         }
     }
