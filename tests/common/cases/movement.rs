@@ -104,8 +104,11 @@ pub fn cases() -> Vec<Case> {
                 let joined = b.g.concat(&[x, x], 1)?;
                 let stretched = b.g.broadcast(x, [2, 2, 3, 5])?;
                 let padded = b.g.pad(x, &[1, 0, 2], &[0, 1, 0], 7.0)?;
+                // a border that does not fit into a byte saturates
+                let above = b.g.pad(x, &[1, 0, 2], &[0, 1, 0], 300.0)?;
+                let below = b.g.pad(x, &[0, 1, 0], &[1, 0, 1], -5.0)?;
                 let flat = b.g.flatten(x)?;
-                for y in [transposed, part, joined, stretched, padded, flat] {
+                for y in [transposed, part, joined, stretched, padded, above, below, flat] {
                     b.also(y);
                 }
             }
