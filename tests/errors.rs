@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use outrigger::codegen::Isa;
+use outrigger::codegen::{Isa, generate};
 use outrigger::graph::{ConvOptions, PoolOptions};
 use outrigger::ops::{BatchNorm, Coefficients, Conv2d, GradCoefficients, Init, MatMul, Op, Pool, Slice};
 use outrigger::passes::PassOptions;
+use outrigger::plan::plan;
 use outrigger::tensor::Data;
 use outrigger::train::optimizer::{Adam, Optimizer, Sgd, training_graph};
 use outrigger::{DType, Error, Graph, Options, Padding, Session, Store, Team, Tensor, Value, compile};
@@ -100,6 +101,20 @@ fn distances_of_more_than_31_bits() {
     says(g.op(Op::MaxPool(pool), &[x]), &["stride must be less than 2³¹"]);
     let slice = Slice { start: vec![0; 4], stop: vec![1; 4], step: vec![1, far, 1, 1] };
     says(g.op(Op::Slice(slice), &[x]), &["step must be less than 2³¹"]);
+}
+
+/// Kernels of one group exist in fused form only, which the mandatory pass makes.
+#[test]
+fn convolutions_that_were_not_lowered() {
+    let conv = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [1, 1], groups: 1 };
+    for op in [Op::Conv2d(conv), Op::Conv2dGradInput(conv, [2, 3, 3, 1].into())] {
+        let mut g = Graph::new("net");
+        let (x, w) = (input(&mut g, "x", &[2, 3, 3, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+        let kind = op.kind();
+        let y = g.op(op, &[x, w]).unwrap();
+        g.set_output("y", y).unwrap();
+        says(generate(&plan(&g).unwrap(), Isa::Clif), &[kind, "no kernel", "the lowering pass must rewrite it"]);
+    }
 }
 
 #[test]
