@@ -19,9 +19,6 @@ pub struct Session {
     given: Vec<bool>,
     /// Whether the last run was completed, so that the outputs hold something.
     complete: bool,
-    store: Store,
-    /// The slots' names, for outputs that are state.
-    states: Vec<String>,
     runtime: outrigger_runtime::Session,
 }
 
@@ -49,8 +46,6 @@ impl Session {
             complete: false,
             inputs: planned.inputs.clone(),
             outputs: planned.outputs.clone(),
-            store: store.clone(),
-            states: planned.states.iter().map(|s| s.name.clone()).collect(),
             runtime,
         })
     }
@@ -169,7 +164,13 @@ impl Session {
         let mut bytes = vec![0; port.placed.ty.bytes()];
         match port.placed.place {
             Place::Work(offset) => self.runtime.read_work(offset, &mut bytes)?,
-            Place::State(slot) => bytes = self.store.state.read(&self.states[slot])?,
+            // the plan copies outputs that are state
+            Place::State(_) => {
+                return Err(Error::Option {
+                    option: format!("output \"{name}\""),
+                    reason: "was planned as state, not in the arena".to_string(),
+                });
+            }
         }
         Tensor::from_bytes(&port.placed.ty, &bytes)
     }

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use outrigger::codegen::Isa;
+use outrigger::codegen::{Isa, generate};
 use outrigger::graph::{ConvOptions, PoolOptions};
-use outrigger::ops::{BatchNorm, Conv2d, Init, MatMul, Op};
+use outrigger::ops::{BatchNorm, Coefficients, Conv2d, GradCoefficients, Init, MatMul, Op, Pool, Slice};
 use outrigger::passes::PassOptions;
+use outrigger::plan::plan;
 use outrigger::tensor::Data;
 use outrigger::train::optimizer::{Adam, Optimizer, Sgd, training_graph};
 use outrigger::{DType, Error, Graph, Options, Padding, Session, Store, Team, Tensor, Value, compile};
@@ -59,6 +60,72 @@ fn convolutions_that_do_not_fit() {
     says(g.max_pool(x, PoolOptions::square(33)), &["window of [33, 33]", "[8,32,32,3]"]);
     let norm = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
     says(g.batch_norm(x, vector, vector, [vector; 2], norm), &["layer1.batch_norm", "must be [3], got f32[31]"]);
+}
+
+/// Extents whose products leave 64 bits: they must not wrap into a small buffer.
+#[test]
+fn convolutions_with_enormous_padding() {
+    let mut g = Graph::new("net");
+    let (x, w) = (input(&mut g, "x", &[1, 1, 1, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+    let padding = [[(1 << 33) - 1, 0], [(1 << 32) - 1, 0]];
+    let wrapping = Conv2d { stride: [1 << 30, 1 << 30], padding, dilation: [1, 1], groups: 1 };
+    let parts = ["[1,1,1,1]", "padding", "larger than 2 GiB", "pad less"];
+    says(g.op(Op::Conv2d(wrapping), &[x, w]), &parts);
+    says(g.op(Op::Conv2dGradInput(wrapping, [1, 1, 1, 1].into()), &[x, w]), &parts);
+    says(g.op(Op::Conv2dGradWeight(wrapping, [1, 1, 1, 1].into()), &[x, x]), &parts);
+    let endless = Conv2d { padding: [[usize::MAX, 1], [0, 0]], ..wrapping };
+    says(g.op(Op::Conv2d(endless), &[x, w]), &parts);
+    // fits into a tensor, but no worker has that much scratch
+    let options = ConvOptions { padding: Padding::all(9000), ..ConvOptions::default() };
+    let y = g.conv2d(x, w, None, options).unwrap();
+    g.set_output("y", y).unwrap();
+    says(compile(&g, &Options::default()), &["1 GiB of scratch", "pad or dilate less"]);
+    // so do the zeros around the gradient of a wide window
+    let mut g = Graph::new("net");
+    let (dy, w) = (input(&mut g, "dy", &[1, 1, 1, 1]), weight(&mut g, "w", &[2, 2, 1, 1]));
+    let wide = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [2999, 2999], groups: 1 };
+    let dx = g.op(Op::Conv2dGradInput(wide, [1, 3000, 3000, 1].into()), &[dy, w]).unwrap();
+    g.set_output("dx", dx).unwrap();
+    says(compile(&g, &Options::default()), &["1 GiB of scratch", "pad or dilate less"]);
+}
+
+#[test]
+fn distances_of_more_than_31_bits() {
+    let mut g = Graph::new("net");
+    let (x, w) = (input(&mut g, "x", &[1, 3, 3, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+    let far = 1 << 62;
+    let plain = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [1, 1], groups: 1 };
+    says(g.op(Op::Conv2d(Conv2d { stride: [1, far], ..plain }), &[x, w]), &["stride must be less than 2³¹"]);
+    says(g.op(Op::Conv2d(Conv2d { dilation: [far, 1], ..plain }), &[x, w]), &["dilation must be less than 2³¹"]);
+    let pool = Pool { size: [1, 1], stride: [far, 1], padding: [[0; 2]; 2], count_padding: true };
+    says(g.op(Op::MaxPool(pool), &[x]), &["stride must be less than 2³¹"]);
+    let slice = Slice { start: vec![0; 4], stop: vec![1; 4], step: vec![1, far, 1, 1] };
+    says(g.op(Op::Slice(slice), &[x]), &["step must be less than 2³¹"]);
+}
+
+/// Kernels of one group exist in fused form only, which the mandatory pass makes.
+#[test]
+fn convolutions_that_were_not_lowered() {
+    let conv = Conv2d { stride: [1, 1], padding: [[0; 2]; 2], dilation: [1, 1], groups: 1 };
+    for op in [Op::Conv2d(conv), Op::Conv2dGradInput(conv, [2, 3, 3, 1].into())] {
+        let mut g = Graph::new("net");
+        let (x, w) = (input(&mut g, "x", &[2, 3, 3, 1]), weight(&mut g, "w", &[1, 1, 1, 1]));
+        let kind = op.kind();
+        let y = g.op(op, &[x, w]).unwrap();
+        g.set_output("y", y).unwrap();
+        says(generate(&plan(&g).unwrap(), Isa::Clif), &[kind, "no kernel", "the lowering pass must rewrite it"]);
+    }
+}
+
+#[test]
+fn coefficients_of_no_values() {
+    let mut g = Graph::new("net");
+    let (sums, vector) = (input(&mut g, "sums", &[2, 3]), input(&mut g, "vector", &[3]));
+    let norm = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+    let forward = Op::Coefficients(Coefficients { norm, count: 0 });
+    says(g.op(forward, &[sums, sums, vector, vector, vector, vector]), &["bn_coefficients", "count of 0"]);
+    let backward = Op::GradCoefficients(GradCoefficients { count: 0 });
+    says(g.op(backward, &[sums, sums, vector, vector, vector]), &["bn_grad_coefficients", "count of 0"]);
 }
 
 #[test]

@@ -8,9 +8,10 @@ use common::build::Build;
 use common::cases::{self, Case};
 use common::executors::{Executor, Reference, difference, executors};
 use common::rng::Rng;
+use outrigger::Tensor;
 use outrigger::autodiff::gradients;
 use outrigger::graph::{Graph, Value};
-use outrigger::ops::{Anchor, Binary, Op, Output, ReduceKind, Step, Unary};
+use outrigger::ops::{Anchor, Binary, Fused, Op, Output, Program, ReduceKind, Step, Unary};
 use outrigger::reference::{RefTensor, run_exact};
 
 /// Each case is built with these seeds, which choose its shapes and values.
@@ -293,5 +294,25 @@ fn output_number(output: &Output) -> usize {
     match output {
         Output::Full(_) => 0,
         Output::Sums(_) => 1,
+    }
+}
+
+/// Sums over a prime number of rows, in one chunk or in two of different size, round as little as sums over a
+/// round number: the bound is the longest chain of additions that runs of 64 make, a unit in the last place each.
+#[test]
+fn long_sums_round_by_runs() {
+    let rows = 65_537;
+    let executors = executors();
+    for chunks in [1, 2] {
+        let mut b = Build::new("sums", 0);
+        let x = b.given(Tensor::full([rows, 5], 0.1));
+        let result = Program { steps: vec![Step::Operand(0)], value: 0, outputs: vec![Output::Sums(0)] };
+        let (source, gradient) = Default::default();
+        let fused = Fused { anchor: Anchor::Map([rows, 5].into()), chunks, source, gradient, result };
+        let sums = b.g.op(Op::Fused(Box::new(fused)), &[x]).unwrap();
+        b.also(sums);
+        let chain = (rows / chunks).div_ceil(64) + 64;
+        let found = disagreements(&executors, &b, |_, largest| chain as f64 * f64::powi(2.0, -24) * largest);
+        assert!(found.is_empty(), "{chunks} chunks: {}", found.join("\n"));
     }
 }

@@ -38,11 +38,13 @@ pub(super) fn slice(e: &mut Emit, slice: &Slice, site: &Site, dy: Value) -> Resu
     let shape = e.shape(site.operands[0]).0;
     let rank = shape.len();
     let mut spread = dy;
-    if slice.step.iter().any(|&step| step > 1) {
+    // a step beyond the end takes one element, whatever its length
+    let steps: Vec<usize> = slice.step.iter().zip(&shape).map(|(&step, &extent)| step.min(extent)).collect();
+    if steps.iter().any(|&step| step > 1) {
         let taken = e.shape(dy).0;
         let apart: Vec<usize> = taken.iter().flat_map(|&n| [n, 1]).collect();
-        let high: Vec<usize> = slice.step.iter().flat_map(|&step| [0, step - 1]).collect();
-        let together: Vec<usize> = taken.iter().zip(&slice.step).map(|(n, step)| n * step).collect();
+        let high: Vec<usize> = steps.iter().flat_map(|&step| [0, step - 1]).collect();
+        let together: Vec<usize> = taken.iter().zip(&steps).map(|(n, step)| n * step).collect();
         spread = e.reshape(spread, apart.into())?;
         spread = e.op(Op::Pad(Pad { low: vec![0; 2 * rank], high, value: 0.0 }), &[spread])?;
         spread = e.reshape(spread, together.clone().into())?;

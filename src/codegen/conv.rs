@@ -89,10 +89,16 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn take(&mut self, floats: usize) -> i64 {
+    /// A piece of floats with these extents. What is too large for a `usize` makes the total `usize::MAX`, which
+    /// [`super::lower`] refuses before an offset is used.
+    pub(super) fn take(&mut self, extents: &[usize]) -> i64 {
         let offset = self.bytes;
         // one vector of slack behind every piece
-        self.bytes += (floats * 4).next_multiple_of(64) + 64;
+        let bytes = extents.iter().try_fold(4usize, |bytes, &extent| bytes.checked_mul(extent));
+        let end = bytes
+            .and_then(|bytes| bytes.checked_next_multiple_of(64))
+            .and_then(|bytes| bytes.checked_add(64)?.checked_add(offset));
+        self.bytes = end.unwrap_or(usize::MAX);
         offset as i64
     }
 }
@@ -258,8 +264,8 @@ impl Forward {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = g.block();
-        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(rows * columns * g.ci) };
-        let row = scratch.take(g.output[1] * padded(g.co));
+        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(&[rows, columns, g.ci]) };
+        let row = scratch.take(&[g.output[1], padded(g.co)]);
         (block, row, scratch.bytes)
     }
     /// The operand that the tiles can read without a copy.

@@ -120,13 +120,13 @@ impl Backward {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = self.gradient_block();
-        let gradient = if self.reads_gradient().is_some() { 0 } else { scratch.take(rows * columns * padded(g.co)) };
+        let gradient = if self.reads_gradient().is_some() { 0 } else { scratch.take(&[rows, columns, padded(g.co)]) };
         let [rows, columns] = g.block();
         let copies = self.source.is_some() && self.reads_source().is_none();
-        let source = if copies { scratch.take(rows * columns * g.ci) } else { 0 };
-        let row = if self.result.is_some() { scratch.take(g.size[1] * padded(g.ci)) } else { 0 };
+        let source = if copies { scratch.take(&[rows, columns, g.ci]) } else { 0 };
+        let row = if self.result.is_some() { scratch.take(&[g.size[1], padded(g.ci)]) } else { 0 };
         let ragged = self.source.is_some() && !g.co.is_multiple_of(PANEL);
-        let weight = if ragged { scratch.take(g.kernel[0] * g.kernel[1] * g.ci * padded(g.co)) } else { 0 };
+        let weight = if ragged { scratch.take(&[g.kernel[0], g.kernel[1], g.ci, padded(g.co)]) } else { 0 };
         Layout { gradient, source, row, weight, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.

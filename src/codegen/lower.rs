@@ -12,7 +12,7 @@ use super::region::operands_of;
 use super::tile::Tile;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
 use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -102,11 +102,29 @@ fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
 }
 
+/// Most scratch that a kernel may ask of each worker, in bytes.
+const MOST_SCRATCH: usize = 1 << 30;
+
 /// Lowers one step.
 ///
 /// # Errors
-/// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass).
+/// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass), and for one whose
+/// padded images do not fit into a worker's scratch.
 pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
+    let lowered = kernels(step, isa)?;
+    match lowered.calls.iter().map(|call| call.kernel.scratch()).max() {
+        Some(bytes) if bytes > MOST_SCRATCH => Err(Error::Codegen {
+            path: step.name.clone(),
+            reason: format!(
+                "{} needs more than 1 GiB of scratch for a padded image; pad or dilate less, or use smaller images",
+                step.op.kind()
+            ),
+        }),
+        Some(_) | None => Ok(lowered),
+    }
+}
+
+fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -115,37 +133,10 @@ pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
         Op::Fused(fused) => lower_fused(step, fused, isa).ok_or_else(missing),
-        Op::Conv2d(conv) if conv.groups == 1 => {
-            let fused = Fused {
-                anchor: Anchor::Conv2d {
-                    conv: *conv,
-                    input: operands[0].shape.clone(),
-                    weight: operands[1].shape.clone(),
-                },
-                chunks: chunks_for(operands[0].shape.0[0]),
-                source: Program::operand(1),
-                gradient: Program::default(),
-                result: Program::store_anchor(),
-            };
-            lower_fused(&swapped(step), &fused, isa).ok_or_else(missing)
-        }
-        Op::Conv2dGradInput(conv, input) if conv.groups == 1 => {
-            let anchor = Anchor::ConvBackward {
-                conv: *conv,
-                input: input.clone(),
-                weight: operands[1].shape.clone(),
-                data: true,
-                filter: false,
-            };
-            let fused = Fused {
-                anchor,
-                chunks: chunks_for(input.0[0]),
-                source: Program::default(),
-                gradient: Program::operand(1),
-                result: Program::store_anchor(),
-            };
-            lower_fused(&swapped(step), &fused, isa).ok_or_else(missing)
-        }
+        // convolutions of one group are wrapped in `Fused` by the lowering pass
+        Op::Conv2d(Conv2d { groups: 1, .. })
+        | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
+        | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
         Op::Unary(_) | Op::Binary(_) | Op::Select if results[0].dtype == DType::F32 => {
             let each = match step.op {
                 Op::Unary(u) => Step::Unary(u, 0),
@@ -195,13 +186,6 @@ pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
 
 fn points(nest: &Nest) -> u64 {
     nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
-}
-
-/// A step with its two operands exchanged: fused kernels take the weight first.
-fn swapped(step: &PlannedStep) -> PlannedStep {
-    let mut step = step.clone();
-    step.operands.swap(0, 1);
-    step
 }
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {

@@ -1,10 +1,14 @@
 //! Element-wise kernels: a program over a dense tensor, with per-channel operands and sums.
 
-use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{Bound, Cursor, F};
 use super::emit::{Count, Emit};
 use super::region::Extent;
+
+/// Items that are summed before their sum is added to the chunk's: rounding errors grow with the length of a run
+/// and with the number of runs, not with their product.
+const RUN: usize = 64;
 
 /// A program over `[items, channels]`. Arguments: operands, then results.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,20 +32,31 @@ impl Map {
                 e.at(base, first, item)
             })
             .collect();
-        let cursor = Cursor::new(&arguments, &pointers);
         // sums are taken in runs of items, see `Region`
-        let (rows, columns) = match count {
-            Count::Static(n) => {
-                let run = [64, 50, 40, 32, 25, 16, 8].into_iter().find(|run| n.is_multiple_of(*run)).unwrap_or(n);
-                (Count::Static(n / run), Count::Static(run))
+        let run = RUN as i64 * item;
+        let (runs, left) = match count {
+            Count::Static(n) => (Count::Static(n / RUN), Count::Static(n % RUN)),
+            Count::Dynamic(n) => {
+                let runs = e.b.ins().ushr_imm_u(n, i64::from(RUN.trailing_zeros()));
+                let whole = e.b.ins().ishl_imm_u(runs, i64::from(RUN.trailing_zeros()));
+                (Count::Dynamic(runs), Count::Dynamic(e.b.ins().isub(n, whole)))
             }
-            Count::Dynamic(_) => (Count::Static(1), count),
         };
-        let row = match columns {
-            Count::Static(run) => run as i64 * item,
-            Count::Dynamic(_) => 0,
-        };
-        let extent = Extent { rows, columns, channels: self.channels };
-        self.program.region(e, &cursor, extent, row, None).emit(e);
+        let extent = |rows, columns| Extent { rows, columns, channels: self.channels };
+        if !matches!(runs, Count::Static(0)) {
+            let cursor = Cursor::new(&arguments, &pointers);
+            self.program.region(e, &cursor, extent(runs, Count::Static(RUN)), run, None).emit(e);
+        }
+        if !matches!(left, Count::Static(0)) {
+            let behind: Vec<Value> = pointers
+                .iter()
+                .map(|&pointer| match runs {
+                    Count::Static(runs) => e.offset(pointer, runs as i64 * run),
+                    Count::Dynamic(runs) => e.at(pointer, runs, run),
+                })
+                .collect();
+            let cursor = Cursor::new(&arguments, &behind);
+            self.program.region(e, &cursor, extent(Count::Static(1), left), 0, None).emit(e);
+        }
     }
 }

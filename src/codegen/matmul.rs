@@ -64,7 +64,7 @@ impl Product {
     }
     pub(super) fn scratch(&self) -> usize {
         let mut scratch = Scratch::default();
-        scratch.take(self.tile().rows * padded(self.n));
+        scratch.take(&[self.tile().rows, padded(self.n)]);
         scratch.bytes
     }
 

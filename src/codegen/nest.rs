@@ -171,30 +171,61 @@ impl Nest {
         let contiguous = self.loads.iter().all(|l| l.dtype != DType::U8 && matches!(l.stride_along(axis), Some(0 | 1)));
         let dense = self.placement.as_ref().is_none_or(|(strides, _)| strides[axis] == 1);
         let stores = dense && self.outputs.iter().all(|o| o.2 != DType::U8);
-        let scalar_only = self.steps.iter().chain(&self.finish).any(|s| match s {
-            // integers have no vector division, and conversions to bytes are scalar
-            NestStep::Binary(Binary::Div, a, _) => self.is_int(*a),
-            NestStep::Cast(to, _) => *to == DType::U8,
-            NestStep::Load(_)
-            | NestStep::Constant(_)
-            | NestStep::Index(_)
-            | NestStep::Unary(..)
-            | NestStep::Binary(..)
-            | NestStep::Select(..)
-            | NestStep::Random(..)
-            | NestStep::Reduced(_) => false,
-        });
+        let scalar_only = [&self.steps, &self.finish]
+            .into_iter()
+            .flat_map(|list| list.iter().map(move |s| (list, s)))
+            .any(|(list, s)| match s {
+                // integers have no vector division, and conversions to bytes are scalar
+                NestStep::Binary(Binary::Div, a, _) => self.is_int(list, *a),
+                NestStep::Cast(to, _) => *to == DType::U8,
+                NestStep::Load(_)
+                | NestStep::Constant(_)
+                | NestStep::Index(_)
+                | NestStep::Unary(..)
+                | NestStep::Binary(..)
+                | NestStep::Select(..)
+                | NestStep::Random(..)
+                | NestStep::Reduced(_) => false,
+            });
         if contiguous && stores && !scalar_only && self.extents[axis] >= 4 { 4 } else { 1 }
     }
 
-    fn is_int(&self, step: usize) -> bool {
-        match &self.steps[step] {
+    /// Whether a step of `list` (`steps` or `finish`) is an integer.
+    fn is_int(&self, list: &[NestStep], step: usize) -> bool {
+        match &list[step] {
             NestStep::Load(l) => self.loads[*l].dtype != DType::F32,
             NestStep::Index(_) => true,
             NestStep::Constant(_) | NestStep::Random(..) | NestStep::Reduced(_) => false,
-            NestStep::Unary(_, a) | NestStep::Binary(_, a, _) => self.is_int(*a),
-            NestStep::Select(_, a, _) => self.is_int(*a),
+            NestStep::Unary(_, a) | NestStep::Binary(_, a, _) => self.is_int(list, *a),
+            NestStep::Select(_, a, _) => self.is_int(list, *a),
             NestStep::Cast(to, _) => *to != DType::F32,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of maxima, divided as integers or as floats behind the reduction.
+    fn lanes(finish: Vec<NestStep>) -> usize {
+        let load = Load::strided(0, DType::F32, &[(0, 1), (1, 8)], 0);
+        Nest::reduction(&[8], &[3], vec![load], vec![NestStep::Load(0)], vec![(Combine::Max, 0)], finish, 1).lanes()
+    }
+
+    #[test]
+    fn a_division_behind_a_reduction_knows_its_own_steps() {
+        let halved = |divided| {
+            vec![
+                NestStep::Reduced(0),
+                NestStep::Cast(DType::I32, 0),
+                NestStep::Constant(2.0),
+                NestStep::Cast(DType::I32, 2),
+                NestStep::Binary(Binary::Div, divided, divided + 2),
+                NestStep::Cast(DType::F32, 4),
+            ]
+        };
+        assert_eq!(lanes(halved(0)), 4);
+        assert_eq!(lanes(halved(1)), 1);
     }
 }

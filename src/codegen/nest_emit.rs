@@ -244,6 +244,8 @@ impl Body<'_> {
         let class = class(load.dtype);
         let other = match class {
             Class::Float => e.float(load.otherwise, self.lanes),
+            // as the cast to the tensor's own type, which saturates
+            Class::Int if load.dtype == DType::U8 => e.int32(i32::from(load.otherwise as u8), self.lanes),
             Class::Int => e.int32(load.otherwise as i32, self.lanes),
         };
         e.b.ins().select(valid, value, other)

@@ -222,14 +222,26 @@ fn tap_number(pool: &Pool, steps: &mut Vec<NestStep>) -> usize {
 }
 
 fn max_pool_index(pool: &Pool, operands: &[TensorType], result: &TensorType) -> Nest {
-    // outside is NaN, which equals no maximum
+    // outside is NaN, which equals no maximum, and 0 where a NaN is looked for
     let x = window_load(0, pool, &operands[0].shape, f32::NAN);
     let y = Load::strided(1, DType::F32, &identity(&result.shape), 0);
-    let mut steps = vec![NestStep::Load(0), NestStep::Load(1), NestStep::Binary(Binary::Equal, 0, 1)];
+    let number = window_load(0, pool, &operands[0].shape, 0.0);
+    let mut steps = vec![
+        NestStep::Load(0),
+        NestStep::Load(1),
+        NestStep::Binary(Binary::Equal, 0, 1),
+        NestStep::Load(2),
+        NestStep::Binary(Binary::Equal, 3, 3),
+        NestStep::Binary(Binary::Equal, 1, 1),
+    ];
     let tap = tap_number(pool, &mut steps);
     steps.push(NestStep::Constant(f32::INFINITY));
-    steps.push(NestStep::Select(2, tap, tap + 1));
-    pooled(pool, result, vec![x, y], steps, Combine::Min, vec![NestStep::Reduced(0)], 2)
+    let never = tap + 1;
+    // equal, or both NaN: the first NaN is the maximum of its window
+    steps.push(NestStep::Select(4, never, tap));
+    steps.push(NestStep::Select(5, never, tap + 2));
+    steps.push(NestStep::Select(2, tap, tap + 3));
+    pooled(pool, result, vec![x, y, number], steps, Combine::Min, vec![NestStep::Reduced(0)], 2)
 }
 
 fn max_pool_grad(pool: &Pool, output: &Shape, input: &Shape) -> Nest {

@@ -211,7 +211,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Operands`] when it is empty or leaves `x`.
     pub fn slice(&mut self, x: Value, start: &[usize], stop: &[usize], step: &[usize]) -> Result<Value, Error> {
-        self.op(Op::Slice(Slice { start: start.to_vec(), stop: stop.to_vec(), step: step.to_vec() }), &[x])
+        let extents = self.expect_type(x, "slice")?.shape.0;
+        // a step beyond the end takes one element, whatever its length
+        let step = step.iter().enumerate().map(|(axis, &s)| extents.get(axis).map_or(s, |&extent| s.min(extent)));
+        let step = step.collect();
+        self.op(Op::Slice(Slice { start: start.to_vec(), stop: stop.to_vec(), step }), &[x])
     }
     /// Joins tensors along `axis`.
     ///

@@ -3,7 +3,7 @@
 use super::{Graph, Value};
 use crate::error::Error;
 use crate::ops::{BatchNorm, Conv2d, Op, Pool};
-use crate::types::{Padding, Window};
+use crate::types::{Padding, Shape, Window};
 
 /// How a convolution is placed; the default is stride 1, no padding, no dilation, one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,14 @@ pub struct Normalized {
     pub running_var: Value,
 }
 
+/// Rows and columns of an NHWC tensor with its padding.
+fn padded(x: &Shape, padding: [[usize; 2]; 2]) -> [usize; 2] {
+    [0, 1].map(|a| {
+        let extent = x.0.get(a + 1).copied().unwrap_or(1);
+        extent.saturating_add(padding[a][0]).saturating_add(padding[a][1])
+    })
+}
+
 impl Graph {
     /// Convolution of `x` (NHWC) with `w` (HWIO), plus `bias [out]`.
     ///
@@ -74,7 +82,11 @@ impl Graph {
             };
             options.padding.resolve(axis, xs.0.get(axis + 1).copied().unwrap_or(1), window)
         });
-        let attributes = Conv2d { stride: options.stride, padding, dilation: options.dilation, groups: options.groups };
+        // one window or one tap is at the same place whatever the distance to the next
+        let reach = padded(&xs, padding);
+        let stride = [0, 1].map(|axis| options.stride[axis].min(reach[axis]));
+        let dilation = [0, 1].map(|axis| options.dilation[axis].min(reach[axis]));
+        let attributes = Conv2d { stride, padding, dilation, groups: options.groups };
         let y = self.op(Op::Conv2d(attributes), &[x, w])?;
         bias.map_or(Ok(y), |b| self.add_values(y, b))
     }
@@ -86,6 +98,8 @@ impl Graph {
             let window = Window { size: options.size[axis], stride: stride[axis], dilation: 1 };
             options.padding.resolve(axis, shape.0.get(axis + 1).copied().unwrap_or(1), window)
         });
+        let reach = padded(&shape, padding);
+        let stride = [0, 1].map(|axis| stride[axis].min(reach[axis]));
         Ok(Pool { size: options.size, stride, padding, count_padding: options.count_padding })
     }
     /// Maximum over windows of an NHWC tensor.

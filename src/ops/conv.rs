@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
-use crate::types::{Shape, TensorType, Window};
+use super::{Mismatch, expect_distance, expect_f32, expect_f32_of, expect_rank};
+use crate::types::{DType, Shape, TensorType, Window};
 
 /// Attributes of a convolution; pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +42,18 @@ impl Conv2d {
                 ))
             })?;
         }
+        // kernels hold an image between its zeros in one piece
+        let border = |a: usize| [x.0[a + 1], self.padding[a][0], self.padding[a][1]];
+        let extent = |a: usize| border(a).into_iter().try_fold(0usize, usize::checked_add);
+        let bytes = [extent(0), extent(1), Some(x.0[3])]
+            .into_iter()
+            .try_fold(DType::F32.bytes(), |bytes, extent| bytes.checked_mul(extent?));
+        if bytes.is_none_or(|bytes| bytes > i32::MAX as usize) {
+            return Err(Mismatch::new(format!(
+                "an image of the input {x} (NHWC) with padding {:?} is larger than 2 GiB; pad less",
+                self.padding
+            )));
+        }
         Ok(Shape(vec![x.0[0], out[0], out[1], w.0[3]]))
     }
 
@@ -53,6 +65,7 @@ impl Conv2d {
                     "the {what} must be at least 1, got {rows} rows and {columns} columns"
                 )));
             }
+            expect_distance(what, rows.max(columns))?;
         }
         if self.groups == 0 || !ci.is_multiple_of(self.groups) {
             return Err(Mismatch::new(format!(

@@ -178,8 +178,8 @@ impl Op {
             Op::BatchNorm(_) => arity(5).and_then(|()| norm::infer_train(inputs)),
             Op::BatchNormEval(_) => arity(5).and_then(|()| one(norm::infer_eval(inputs))),
             Op::BatchNormGrad => arity(5).and_then(|()| norm::infer_grad(inputs)),
-            Op::Coefficients(_) => arity(6).and_then(|()| norm::infer_coefficients(inputs, 2, 6)),
-            Op::GradCoefficients(_) => arity(5).and_then(|()| norm::infer_coefficients(inputs, 2, 5)),
+            Op::Coefficients(c) => arity(6).and_then(|()| norm::infer_coefficients(inputs, 2, 6, c.count)),
+            Op::GradCoefficients(c) => arity(5).and_then(|()| norm::infer_coefficients(inputs, 2, 5, c.count)),
             Op::Fused(f) => f.infer(inputs),
         }
     }
@@ -235,6 +235,15 @@ impl Op {
     /// Whether the node has no operands.
     pub fn is_source(&self) -> bool {
         matches!(self, Op::Input(_) | Op::Parameter(..) | Op::Buffer(..) | Op::Constant(_))
+    }
+}
+
+/// Strides, dilations and steps take 31 bits, as byte offsets do: products of two stay within 64.
+fn expect_distance(what: &str, distance: usize) -> Result<(), Mismatch> {
+    if distance <= i32::MAX as usize {
+        Ok(())
+    } else {
+        Err(Mismatch::new(format!("the {what} must be less than 2³¹, got {distance}")))
     }
 }
 

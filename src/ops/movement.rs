@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Mismatch;
+use super::{Mismatch, expect_distance};
 use crate::types::{DType, Shape, TensorType};
 
 /// A border of `value`, per axis `low` elements before and `high` after.
@@ -58,6 +58,7 @@ impl Slice {
                     x.shape.0[axis]
                 )));
             }
+            expect_distance("step", step)?;
             shape.push((stop - start).div_ceil(step));
         }
         Ok(TensorType::new(x.dtype, shape))

@@ -73,12 +73,16 @@ pub(super) fn infer_grad(inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mism
     Ok(vec![inputs[0].clone(), vector.clone(), vector])
 }
 
-/// The first `partial` operands are `[chunks, channels]`, the others `[channels]`.
+/// The first `partial` operands are `[chunks, channels]`, the others `[channels]`; `count` is what sums are divided by.
 pub(super) fn infer_coefficients(
     inputs: &[&TensorType],
     partial: usize,
     results: usize,
+    count: usize,
 ) -> Result<Vec<TensorType>, Mismatch> {
+    if count == 0 {
+        return Err(Mismatch::new("the partial sums must add up at least 1 value per channel, got a count of 0"));
+    }
     let first = inputs[0];
     let vector = channel_vectors(channels(first)?, &inputs[partial..])?;
     expect_rank(first, 2, "a partial sum ([chunks, channels])")?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_f32, expect_f32_of, expect_rank};
+use super::{Mismatch, expect_distance, expect_f32, expect_f32_of, expect_rank};
 use crate::types::{Shape, TensorType, Window};
 
 /// Attributes of a pooling window; pairs are (rows, columns).
@@ -36,6 +36,7 @@ impl Pool {
                 self.size, self.stride
             )));
         }
+        expect_distance("stride", self.stride[0].max(self.stride[1]))?;
         let mut out = [0; 2];
         for (axis, size) in out.iter_mut().enumerate() {
             // a window that lies wholly in the padding would have no maximum

@@ -25,14 +25,13 @@ pub trait Executor {
 
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
-    let unfused = Options { passes: PassOptions::unfused(), ..Options::default() };
-    let mut all: Vec<Box<dyn Executor>> = vec![Box::new(Compiled::new("unfused".to_string(), unfused))];
+    let mut all: Vec<Box<dyn Executor>> = Vec::new();
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
-        let options = Options { isa: Some(isa), ..Options::default() };
-        all.push(Box::new(Compiled::new(format!("fused for {isa}"), options)));
+        for (name, passes) in [("fused", PassOptions::default()), ("unfused", PassOptions::unfused())] {
+            let options = Options { isa: Some(isa), passes };
+            all.push(Box::new(Compiled::new(format!("{name} for {isa}"), options)));
+        }
     }
-    let options = Options { passes: PassOptions::unfused(), ..Options::default() };
-    all.push(Box::new(Compiled::new("compiled without optional passes".to_string(), options)));
     all
 }
 

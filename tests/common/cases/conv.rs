@@ -31,7 +31,7 @@ fn setting(b: &mut Build, kernel: [usize; 2], options: ConvOptions) -> Setting {
 }
 
 /// Every way to place a convolution.
-pub const SETTINGS: [(&str, Make); 13] = [
+pub const SETTINGS: [(&str, Make); 14] = [
     ("3x3", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(1), ..ConvOptions::default() })),
     ("1x1", |b| setting(b, [1, 1], ConvOptions::default())),
     ("1x1_stride", |b| setting(b, [1, 1], ConvOptions { stride: [2, 2], ..ConvOptions::default() })),
@@ -68,6 +68,10 @@ pub const SETTINGS: [(&str, Make); 13] = [
         let mut setting = setting(b, [3, 3], options);
         (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
         setting
+    }),
+    ("far_apart", |b| {
+        let options = ConvOptions { stride: [1 << 62, 1 << 31], dilation: [1, 1 << 62], ..ConvOptions::default() };
+        setting(b, [3, 1], options)
     }),
     ("wide_padding", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(4), ..ConvOptions::default() })),
 ];

@@ -1,6 +1,7 @@
 //! Operations that move elements: nothing may be rounded.
 
 use outrigger::graph::Value;
+use outrigger::ops::{Op, Slice};
 
 use super::Case;
 use crate::common::build::{Build, Fill};
@@ -58,6 +59,17 @@ pub fn cases() -> Vec<Case> {
             b.out(y);
             Ok(())
         }),
+        Case::new("movement/slice_of_long_steps", |b| {
+            let x = b.x([2, 5, 3], Fill::Signed);
+            let start = [b.rng.below(2), b.rng.below(5), b.rng.below(3)];
+            // the builder takes any step, an operation 31 bits
+            let built = b.g.slice(x, &start, &[2, 5, 3], &[1 << 62, usize::MAX, 1])?;
+            let step = vec![i32::MAX as usize; 3];
+            let made = b.g.op(Op::Slice(Slice { start: start.to_vec(), stop: vec![2, 5, 3], step }), &[x])?;
+            b.out(built);
+            b.out(made);
+            Ok(())
+        }),
         Case::new("movement/concat", |b| {
             let rank = b.rng.within(1, 5);
             let dims = b.dims(rank);
@@ -92,8 +104,11 @@ pub fn cases() -> Vec<Case> {
                 let joined = b.g.concat(&[x, x], 1)?;
                 let stretched = b.g.broadcast(x, [2, 2, 3, 5])?;
                 let padded = b.g.pad(x, &[1, 0, 2], &[0, 1, 0], 7.0)?;
+                // a border that does not fit into a byte saturates
+                let above = b.g.pad(x, &[1, 0, 2], &[0, 1, 0], 300.0)?;
+                let below = b.g.pad(x, &[0, 1, 0], &[1, 0, 1], -5.0)?;
                 let flat = b.g.flatten(x)?;
-                for y in [transposed, part, joined, stretched, padded, flat] {
+                for y in [transposed, part, joined, stretched, padded, above, below, flat] {
                     b.also(y);
                 }
             }

@@ -3,7 +3,7 @@
 use outrigger::graph::PoolOptions;
 use outrigger::ops::{Op, Pool};
 use outrigger::types::Shape;
-use outrigger::{Error, Padding};
+use outrigger::{Error, Padding, Tensor};
 
 use super::Case;
 use crate::common::build::{Build, Fill};
@@ -65,6 +65,24 @@ pub fn cases() -> Vec<Case> {
                 for value in [y, index, dx] {
                     b.also(value);
                 }
+                Ok(())
+            })
+            .flat()
+            .exact(),
+        );
+        cases.push(
+            Case::new(format!("max_pool/{name}_nan"), move |b| {
+                // a NaN wins; the first of several, and never one of the padding
+                let dims = image(b);
+                let elements = dims.iter().product();
+                let values = (0..elements).map(|_| if b.rng.once_in(5) { f32::NAN } else { b.rng.below(5) as f32 });
+                let values = values.collect();
+                let x = b.given(Tensor::f32(dims, values)?);
+                let (pool, _) = resolved(dims, options)?;
+                let y = b.g.op(Op::MaxPool(pool), &[x])?;
+                let index = b.g.op(Op::MaxPoolIndex(pool), &[x, y])?;
+                b.also(y);
+                b.also(index);
                 Ok(())
             })
             .flat()
