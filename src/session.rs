@@ -52,6 +52,10 @@ impl Session {
 
     /// Gives an input its value for the next runs.
     ///
+    /// Integers that become labels of a one-hot encoding (a cross-entropy's, say) are checked against its
+    /// number of classes if only casts, reshapes, transposes, broadcasts and concatenations lie between.
+    /// Labels that are sliced or computed are not: one out of range gives a row of zeros.
+    ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Type`]; [`Error::Label`] for a label out of range.
     pub fn set(&mut self, name: &str, value: &Tensor) -> Result<(), Error> {
@@ -62,7 +66,10 @@ impl Session {
         match value.data() {
             Data::F32(v) => self.write(name, DType::F32, v.len(), v.iter().flat_map(|x| x.to_ne_bytes())),
             Data::I32(v) => self.set_i32(name, v),
-            Data::U8(v) => self.write(name, DType::U8, v.len(), v.iter().copied()),
+            Data::U8(v) => {
+                self.check_labels(name, v.iter().map(|&label| i32::from(label)))?;
+                self.write(name, DType::U8, v.len(), v.iter().copied())
+            }
         }
     }
     /// As [`Session::set`] for floats, without making a tensor.
@@ -77,13 +84,18 @@ impl Session {
     /// # Errors
     /// As [`Session::set`].
     pub fn set_i32(&mut self, name: &str, values: &[i32]) -> Result<(), Error> {
-        if let Some(classes) = find(&self.inputs, "input", name)?.1.classes
-            && let Some((index, &label)) =
-                values.iter().enumerate().find(|&(_, &l)| usize::try_from(l).map_or(true, |l| l >= classes))
-        {
-            return Err(Error::Label { name: name.to_string(), index, label, classes });
-        }
+        self.check_labels(name, values.iter().copied())?;
         self.write(name, DType::I32, values.len(), values.iter().flat_map(|x| x.to_ne_bytes()))
+    }
+
+    /// Integers for an input that is used as labels must name classes.
+    fn check_labels(&self, name: &str, labels: impl Iterator<Item = i32>) -> Result<(), Error> {
+        let Some(classes) = find(&self.inputs, "input", name)?.1.classes else { return Ok(()) };
+        let outside = |&(_, label): &(usize, i32)| usize::try_from(label).map_or(true, |l| l >= classes);
+        match labels.enumerate().find(outside) {
+            Some((index, label)) => Err(Error::Label { name: name.to_string(), index, label, classes }),
+            None => Ok(()),
+        }
     }
 
     fn write(

@@ -269,6 +269,38 @@ fn inputs_of_a_run_that_do_not_fit() {
     says(s.set("labels", &Tensor::i32([4], vec![0, 1, 2, i32::MAX]).unwrap()), &["[3] is 2147483647"]);
 }
 
+/// Labels are checked also where they are moved on their way to the one-hot encoding.
+#[test]
+fn labels_behind_casts_and_moves() {
+    let bytes_of = |values: [u8; 4]| Tensor::new([2, 2], Data::U8(values.to_vec())).unwrap();
+    let mut g = Graph::new("classifier");
+    let logits = input(&mut g, "logits", &[6, 3]);
+    let bytes = g.input("bytes", DType::U8, [2, 2]).unwrap();
+    let more = g.input("more", DType::I32, [2, 1]).unwrap();
+    let mixed = g.input("mixed", DType::I32, [2, 6]).unwrap();
+    let labels = g.cast(bytes, DType::I32).unwrap();
+    let labels = g.transpose(labels, &[1, 0]).unwrap();
+    let labels = g.concat(&[labels, more], 1).unwrap();
+    let labels = g.reshape(labels, [6]).unwrap();
+    let first = g.cross_entropy(logits, labels).unwrap();
+    // only the first row of `mixed` holds labels
+    let row = g.slice(mixed, &[0, 0], &[1, 6], &[1, 1]).unwrap();
+    let row = g.reshape(row, [6]).unwrap();
+    let second = g.cross_entropy(logits, row).unwrap();
+    let loss = g.add_values(first, second).unwrap();
+    g.set_output("loss", loss).unwrap();
+    for passes in [PassOptions::default(), PassOptions::unfused()] {
+        let store = Store::new(&g, 1).unwrap();
+        let team = Arc::new(Team::new(1).unwrap());
+        let program = compile(&g, &Options { passes, ..Options::default() }).unwrap();
+        let mut s = program.session(&store, &team).unwrap();
+        says(s.set("bytes", &bytes_of([0, 1, 7, 2])), &["\"bytes\"[2] is 7", "0..3"]);
+        s.set("bytes", &bytes_of([0, 1, 2, 2])).unwrap();
+        says(s.set_i32("more", &[-1, 0]), &["\"more\"[0] is -1", "0..3"]);
+        s.set_i32("mixed", &[0, 1, 2, 0, 1, 2, 9, 9, 9, 9, 9, 9]).unwrap();
+    }
+}
+
 #[test]
 fn runs_out_of_order() {
     let mut s = session();

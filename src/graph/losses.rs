@@ -2,7 +2,7 @@
 
 use super::{Graph, Value};
 use crate::error::Error;
-use crate::ops::{Init, Op, Random};
+use crate::ops::{Binary, Init, Op, Random};
 use crate::types::{DType, Shape, TensorType};
 
 impl Graph {
@@ -58,23 +58,39 @@ impl Graph {
     }
 
     /// Mean cross-entropy of logits `[n, classes]` with integer labels `[n]`: PyTorch's
-    /// `CrossEntropyLoss`, Keras's `SparseCategoricalCrossentropy(from_logits=True)`.
+    /// `CrossEntropyLoss`, Keras's `SparseCategoricalCrossentropy(from_logits=True)`. A class whose logit
+    /// is -∞ adds nothing unless it is the label.
     ///
     /// # Errors
     /// [`Error::Operands`].
     pub fn cross_entropy(&mut self, logits: Value, labels: Value) -> Result<Value, Error> {
         let classes = self.expect_type(logits, "cross_entropy")?.shape.last();
         let target = self.one_hot(labels, classes)?;
-        self.soft_cross_entropy(logits, target)
+        let log_p = self.target_log_softmax(logits, target)?;
+        // a select and no product: 0·(-∞) is NaN
+        let zero = self.scalar(0.0)?;
+        let each = self.select(target, log_p, zero)?;
+        self.mean_of_rows(each)
     }
-    /// Mean cross-entropy of logits with one-hot or soft labels of the same shape.
+    /// Mean cross-entropy of logits with one-hot or soft labels of the same shape. A class whose logit is
+    /// -∞ adds nothing where the label is 0.
     ///
     /// # Errors
     /// [`Error::Operands`].
     pub fn soft_cross_entropy(&mut self, logits: Value, target: Value) -> Result<Value, Error> {
+        let log_p = self.target_log_softmax(logits, target)?;
+        // 0·(-∞) is NaN. What a label of 0 is multiplied with is made finite, not left out, so that the
+        // label's own gradient stays log p.
+        let lowest = self.scalar(f32::MIN)?;
+        let finite = self.binary(Binary::Max, log_p, lowest)?;
+        let factor = self.select(target, log_p, finite)?;
+        let each = self.mul(target, factor)?;
+        self.mean_of_rows(each)
+    }
+    /// The log-softmax of logits over the last axis, for targets that must be of the same type.
+    fn target_log_softmax(&mut self, logits: Value, target: Value) -> Result<Value, Error> {
         let ty = self.expect_type(logits, "cross_entropy")?;
-        let axes: Vec<usize> = (0..ty.shape.rank()).collect();
-        let log_p = self.log_softmax(logits, axes.len().saturating_sub(1))?;
+        let log_p = self.log_softmax(logits, ty.shape.rank().saturating_sub(1))?;
         if self.expect_type(target, "cross_entropy")? != ty {
             return Err(Error::Operands {
                 path: self.scoped("cross_entropy"),
@@ -83,10 +99,14 @@ impl Graph {
                 reason: format!("the labels must be {ty} (one-hot or soft), or i32 without the last axis"),
             });
         }
-        let product = self.mul(target, log_p)?;
-        let sum = self.sum(product, &axes)?;
-        let rows = ty.shape.elements() / ty.shape.last();
-        let scale = self.scalar(-1.0 / rows as f32)?;
+        Ok(log_p)
+    }
+    /// Minus the sum of all elements, divided by the number of rows.
+    fn mean_of_rows(&mut self, each: Value) -> Result<Value, Error> {
+        let shape = self.expect_type(each, "cross_entropy")?.shape;
+        let axes: Vec<usize> = (0..shape.rank()).collect();
+        let sum = self.sum(each, &axes)?;
+        let scale = self.scalar(-1.0 / (shape.elements() / shape.last()) as f32)?;
         self.mul(sum, scale)
     }
     /// Mean binary cross-entropy of logits with targets in [0, 1]: PyTorch's `BCEWithLogitsLoss`,

@@ -6,6 +6,11 @@
 //! y = x·scale + shift   with scale = gamma·rstd, shift = beta - mean·scale
 //! dx = a·dy + b·x + c   with a = gamma·rstd, b = -a·rstd·dgamma/n, c = -a·dbeta/n - b·mean
 //! ```
+//!
+//! Compiled programs sum x and x² in f32 in one pass over x. Where a channel's mean is large against its
+//! spread, Σx²/n - mean² cancels: the variance has a relative error of about 1e-7·mean²/var (with a mean of 30
+//! standard deviations 1e-4; with 1000 nothing of it is left, as the rounding of x² is as large as var). A
+//! mean that large comes from inputs that are not normalised, not from a convolution of normalised ones.
 
 use serde::{Deserialize, Serialize};
 

@@ -21,6 +21,7 @@ use crate::ops::Op;
 use crate::types::TensorType;
 
 mod inplace;
+mod labels;
 mod liveness;
 pub mod memory;
 mod schedule;
@@ -148,7 +149,9 @@ pub struct Port {
     pub name: String,
     /// Type and place.
     pub placed: Placed,
-    /// For an i32 input that is used as labels: the number of classes its values must stay below.
+    /// For an i32 or u8 input that is used as labels: the number of classes its values must stay below.
+    /// Labels may reach the one-hot encoding through casts, reshapes, transposes, broadcasts and
+    /// concatenations; behind a slice or arithmetic they are not traced back to an input.
     pub classes: Option<usize>,
 }
 

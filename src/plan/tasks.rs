@@ -63,7 +63,8 @@ pub(super) struct Named {
     pub name: String,
     pub ty: TensorType,
     pub item: usize,
-    /// For an i32 input: the least number of classes of the one-hot encodings it feeds.
+    /// For an i32 or u8 input: the least number of classes of the one-hot encodings that get all of its
+    /// elements as labels.
     pub classes: Option<usize>,
 }
 
@@ -199,19 +200,13 @@ impl Tasks {
                     vec![operands[0].0]
                 } else {
                     if let Op::OneHot(classes) = node.op {
-                        self.limit_labels(operands[0].0, classes);
+                        self.limit_labels(graph, node.operands[0], classes, &item_of);
                     }
                     self.add_task(node.name.clone(), node.op.clone(), operands, &node.results)
                 };
             }
         }
         item_of
-    }
-
-    fn limit_labels(&mut self, item: usize, classes: usize) {
-        if let Some(input) = self.inputs.iter_mut().find(|i| i.item == item) {
-            input.classes = Some(input.classes.map_or(classes, |c| c.min(classes)));
-        }
     }
 
     /// Appends a task after those that make its operands; gives its results' items.

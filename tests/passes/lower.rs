@@ -37,6 +37,11 @@ fn long_sums_have_two_stages() {
         (&[300, 2], &[1], false),
         (&[255, 2], &[0], false),
         (&[2000], &[0], false),
+        // few rows of many elements become many rows
+        (&[20_000], &[0], true),
+        (&[2, 10_007], &[0, 1], true),
+        (&[5_000], &[0], false),
+        (&[2, 20_000], &[1], false),
         (&[300, 2], &[], false),
     ];
     for &(shape, axes, two_stages) in cases {
@@ -53,11 +58,21 @@ fn long_sums_have_two_stages() {
 
 #[test]
 fn a_second_lowering_finds_nothing() {
-    let graph = unary_graph(&[5, 9, 7, 3], |g, x| g.mean_all(x));
-    let (once, _) = optimise(&graph, &PassOptions::unfused()).unwrap();
-    let (twice, report) = optimise(&once, &PassOptions::unfused()).unwrap();
-    assert!(report.pass("lower").unwrap().done.is_empty());
-    assert_eq!(once.to_string(), twice.to_string());
+    let cases: [(&[usize], &[usize]); 6] = [
+        (&[5, 9, 7, 3], &[0, 1, 2, 3]),
+        (&[20_011], &[0]),
+        (&[3, 5_003], &[1]),
+        (&[300, 5_000], &[0, 1]),
+        (&[5_000, 2, 2], &[0, 2]),
+        (&[2, 80, 90, 3], &[1, 2]),
+    ];
+    for (shape, axes) in cases {
+        let graph = unary_graph(shape, |g, x| g.mean(x, axes));
+        let (once, _) = optimise(&graph, &PassOptions::unfused()).unwrap();
+        let (twice, report) = optimise(&once, &PassOptions::unfused()).unwrap();
+        assert!(report.pass("lower").unwrap().done.is_empty(), "{shape:?} over {axes:?}\n{once}");
+        assert_eq!(once.to_string(), twice.to_string());
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Lowering: from portable operations to what kernels compute. Mandatory.
 //!
 //! ```text
-//!  softmax, log-softmax      ──▶ maximum, subtract, exp, sum, …
-//!  sum or mean of many rows  ──▶ map with per-chunk channel sums ──▶ sum of the chunks
-//!  batch norm (norm.rs)      ──▶ channel sums ──▶ coefficients ──▶ multiply, add with [C] vectors
-//!  convolution, one group    ──▶ Fused with trivial programs, ready to absorb its neighbours
+//!  softmax, log-softmax          ──▶ maximum, subtract, exp, sum, …
+//!  long sums and means (sums.rs) ──▶ partial sums ──▶ their sum
+//!  batch norm (norm.rs)          ──▶ channel sums ──▶ coefficients ──▶ multiply, add with [C] vectors
+//!  convolution, one group        ──▶ Fused with trivial programs, ready to absorb its neighbours
 //! ```
 //!
 //! Convolutions of several groups stay as they are: the code generator has a generic nest for them.
@@ -21,9 +21,7 @@ use crate::ops::{
 use crate::types::Shape;
 
 mod norm;
-
-/// Rows from which a sum over all of them is cut into chunks that run in parallel.
-const LONG: usize = 256;
+mod sums;
 
 pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> Result<(), Error> {
     let mut patch = Patch::new();
@@ -118,39 +116,6 @@ impl Emit<'_> {
         let [shifted, _, sum] = self.shifted_exp(x, axis)?;
         let log = self.unary(Unary::Log, sum, "log_sum")?;
         self.binary(Binary::Sub, shifted, log, "")
-    }
-
-    /// Divides the sum: the count is exact in f32 where its reciprocal is not.
-    fn long_mean(&mut self, x: Value, axes: &[usize], keep_dims: bool) -> Result<Option<Value>, Error> {
-        let count: usize = axes.iter().map(|&a| self.shape(x).0[a]).product();
-        let Some(sum) = self.long_sum(x, axes, keep_dims, "sum")? else { return Ok(None) };
-        let count = self.scalar(count as f32, "count")?;
-        self.binary(Binary::Div, sum, count, "").map(Some)
-    }
-
-    /// A sum over all rows (all axes but the last), or over all elements of many rows, in two stages:
-    /// per-chunk channel sums, which a neighbouring kernel can take over, and their sum.
-    fn long_sum(&mut self, x: Value, axes: &[usize], keep_dims: bool, part: &str) -> Result<Option<Value>, Error> {
-        let shape = self.shape(x);
-        let rank = shape.rank();
-        // axes are ascending and distinct, so their number tells which they are
-        let rows_only = axes.len() + 1 == rank && axes.last() != Some(&(rank - 1));
-        if rank < 2 || !(rows_only || axes.len() == rank) || shape.elements() / shape.last() < LONG {
-            return Ok(None);
-        }
-        let steps = vec![Step::Operand(0)];
-        let partial = self.sums(&shape, steps, &[0], &[x], &join(part, "partial"))?[0];
-        let axes = if rows_only { vec![0] } else { vec![0, 1] };
-        let sum = Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, keep_dims: false });
-        let sum = self.value(sum, &[partial], part)?;
-        if !keep_dims {
-            return Ok(Some(sum));
-        }
-        let mut kept = vec![1; rank];
-        if rows_only {
-            kept[rank - 1] = shape.last();
-        }
-        self.value(Op::Reshape(Shape(kept)), &[sum], part).map(Some)
     }
 
     /// Channel sums, per chunk, of some steps of a program over `shape`.
