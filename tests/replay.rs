@@ -15,7 +15,7 @@ use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Trainer, TrainerOptions, WeightFile};
 use outrigger::types::TensorType;
-use outrigger::{DType, Shape, Store, Tensor};
+use outrigger::{DType, Error, Shape, Store, Tensor};
 
 /// The shape and the length of a golden run.
 #[derive(Clone, Copy)]
@@ -134,6 +134,23 @@ fn golden_runs_of_other_shapes_are_followed() {
         assert_eq!(report.grad_rel_max.is_some(), form == Form::Torch);
         assert!(report.after1_rel_max < 1e-2, "{form:?}: {report:?}");
         assert!(report.eval_abs_max < 5e-2, "{form:?}: {report:?}");
+    }
+}
+
+/// A tensor of another shape than the network's is the file's fault: the error names both.
+#[test]
+fn a_golden_tensor_of_another_shape_is_named() {
+    let data = sample().unwrap();
+    let file = Run { batch: 2, steps: 1, tests: 1, ..SMALL }.golden(&data);
+    for name in ["step1/grad/fc.weight", "after1/bn.bias", "eval/logits"] {
+        let tensors = file.names().map(|n| match n == name {
+            true => (n.to_string(), Tensor::full([1, 3], 0.0)),
+            false => (n.to_string(), file.tensor(n).unwrap()),
+        });
+        let damaged = WeightFile::new(tensors, file.metadata().clone());
+        let error = replay::replay(&damaged, data.clone(), Some(1)).unwrap_err();
+        assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(name)), "{error}");
+        assert!(error.to_string().contains("[1,3]"), "{error}");
     }
 }
 
