@@ -97,6 +97,39 @@ fn a_directory_without_data_says_what_was_looked_for() {
     }
 }
 
+/// A file longer than any official one is refused by its length, and is not read.
+#[test]
+fn oversized_files_are_refused_before_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let sized = |name: &str, length: u64| {
+        let path = dir.path().join(name);
+        fs::File::create(&path).unwrap().set_len(length).unwrap();
+        path
+    };
+    for (layout, records, most) in [
+        (Layout::Cifar10, 10_001, 10_000),
+        (Layout::Cifar10, 1 << 28, 10_000),
+        (Layout::Cifar100, 50_001, 50_000),
+        (Layout::Cifar100Coarse, 1 << 28, 50_000),
+    ] {
+        let size = layout.record_size() as u64;
+        let error = read_file(layout, &sized("long.bin", records * size)).unwrap_err();
+        let (length, most_bytes) = ((records * size).to_string(), (most * size).to_string());
+        for part in ["long.bin", &length, &most.to_string(), &most_bytes] {
+            assert!(error.to_string().contains(part), "{error} has no {part}");
+        }
+    }
+    let full = read_file(Layout::Cifar10, &sized("full.bin", 10_000 * 3073)).unwrap();
+    assert_eq!(full.len(), 10_000);
+
+    // the parts of CIFAR-100 differ in size: what the file for training may hold, that for tests may not
+    sized("train.bin", 3074);
+    sized("test.bin", 10_001 * 3074);
+    let error = load_dir(dir.path()).unwrap_err();
+    assert!(matches!(&error, DataError::Oversized { most: 10_000, .. }), "{error}");
+    assert!(error.to_string().contains("test.bin"), "{error}");
+}
+
 #[test]
 fn bad_files_are_errors_that_name_them() {
     let dir = tempfile::tempdir().unwrap();

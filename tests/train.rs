@@ -11,7 +11,7 @@ use outrigger::graph::ConvOptions;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
-use outrigger::train::optimizer::{Optimizer, TrainingOptions, is_training_state, training_graph_with};
+use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, is_training_state, training_graph_with};
 use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{DType, Error, Graph, Padding, Store, Tensor};
 
@@ -409,6 +409,42 @@ fn a_loss_that_is_no_number_stops() {
     bad[5] = f32::NAN;
     let error = trainer.train_step(&bad, &labels, 0.01).unwrap_err().to_string();
     assert!(error.contains("images[5]"), "{error}");
+}
+
+/// A number that stops being finite behind the loss, in the update, is found as well, and in no case is it saved.
+#[test]
+fn a_state_that_is_no_number_is_found_and_not_saved() {
+    let (images, labels) = data(0, 4);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    // the loss of the step is finite; the weights after it are not
+    let rate = f32::MAX;
+    let method = Optimizer::Sgd(Sgd { momentum: 0.0, nesterov: false, weight_decay: 10.0 });
+    let trainer = |find_nan: bool| {
+        let options = TrainerOptions { find_nan, threads: Some(1), ..TrainerOptions::default() };
+        let trainer = Trainer::new(Tiny, method, 4, options).unwrap();
+        trainer.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
+        let gamma = Tensor::full([6], 2.0);
+        trainer.store().set("bn.weight", &gamma).unwrap();
+        trainer
+    };
+    let mut searching = trainer(true);
+    let before = contents(searching.store());
+    let error = searching.train_step(&images, &labels, rate).unwrap_err();
+    assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
+    assert!(error.to_string().contains("weight") && error.to_string().contains(".update"), "{error}");
+    assert!(error.to_string().contains("inf") || error.to_string().contains("NaN"), "{error}");
+    assert!(contents(searching.store()) == before && searching.steps() == 0, "the state is that before the step");
+
+    let mut plain = trainer(false);
+    let saved = std::fs::read(&path).unwrap();
+    assert!(plain.train_step(&images, &labels, rate).unwrap().loss().is_finite());
+    let error = plain.save(&path, Layout::Torch, BTreeMap::new()).unwrap_err();
+    assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
+    assert!(error.to_string().contains("conv.weight"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), saved, "the file is that of before");
+    let error = plain.evaluate(&images, &labels).unwrap_err();
+    assert!(error.to_string().contains("evaluation loss"), "{error}");
 }
 
 /// Pixels in [0, 1) without a pattern: in a pattern many activations are nearly alike, and where they are nearly zero

@@ -125,22 +125,37 @@ impl<'f> Golden<'f> {
         session.run()?;
         let errors: Result<Vec<f64>, Error> = golden
             .names()
-            .map(|name| relative(&self.layout.to_file(&session.get(&format!("grad/{name}"))?)?, &golden.tensor(name)?))
+            .map(|name| {
+                let actual = self.layout.to_file(&session.get(&format!("grad/{name}"))?)?;
+                self.relative(&actual, &format!("step1/grad/{name}"))
+            })
             .collect();
         Ok(Some(largest(errors?)))
     }
 
     /// Largest relative error over weights and running statistics.
     fn compare_state(&self, store: &Store, prefix: &str) -> Result<f64, Error> {
-        let golden = self.file.section(prefix);
         let model = self.model.evaluation(1)?;
         let mut errors = Vec::new();
         for (name, _) in store.entries().iter().filter(|(name, _)| model.source(name).is_ok()) {
             if !is_idle_bias(name) {
-                errors.push(relative(&self.layout.to_file(&store.get(name)?)?, &golden.tensor(name)?)?);
+                errors.push(self.relative(&self.layout.to_file(&store.get(name)?)?, &format!("{prefix}{name}"))?);
             }
         }
         Ok(largest(errors))
+    }
+
+    /// ‖a − e‖/‖e‖ for the file's tensor `name`, or ‖a‖ for one of zeros.
+    fn relative(&self, actual: &Tensor, name: &str) -> Result<f64, Error> {
+        let expected = self.file.tensor(name)?;
+        if actual.ty() != expected.ty() {
+            return Err(self.file.error(format!("{name} is {}, the network's is {}", expected.ty(), actual.ty())));
+        }
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let (actual, expected) = (actual.to_f64(), expected.to_f64());
+        let distance = norm(&mut actual.iter().zip(&expected).map(|(a, e)| a - e));
+        let size = norm(&mut expected.iter().copied());
+        Ok(if size > 0.0 { distance / size } else { distance })
     }
 
     /// Largest absolute difference of the logits or probabilities of the first test images.
@@ -184,21 +199,6 @@ fn is_idle_bias(name: &str) -> bool {
 fn batches(data: &Arc<Dataset>, batch: usize) -> Result<Loader, Error> {
     let options = LoaderOptions { batch_size: batch, shuffle: false, ..LoaderOptions::default() };
     Loader::new(Arc::clone(data), options).map_err(Error::Data)
-}
-
-/// ‖a − e‖/‖e‖, or ‖a‖ for an `e` of zeros.
-fn relative(actual: &Tensor, expected: &Tensor) -> Result<f64, Error> {
-    if actual.ty() != expected.ty() {
-        return Err(Error::Option {
-            option: "--data".to_string(),
-            reason: format!("the golden tensor is {}, the network's {}", expected.ty(), actual.ty()),
-        });
-    }
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let (actual, expected) = (actual.to_f64(), expected.to_f64());
-    let distance = norm(&mut actual.iter().zip(&expected).map(|(a, e)| a - e));
-    let size = norm(&mut expected.iter().copied());
-    Ok(if size > 0.0 { distance / size } else { distance })
 }
 
 /// The largest number; NaN if one of them is.

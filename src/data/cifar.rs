@@ -8,8 +8,8 @@
 //!
 //! A file is records and nothing else, without a header, so its length and its labels are all there is to check.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::classes;
@@ -54,6 +54,14 @@ impl Layout {
             Layout::Cifar10 => &classes::CIFAR10,
             Layout::Cifar100 => &classes::CIFAR100,
             Layout::Cifar100Coarse => &classes::CIFAR100_COARSE,
+        }
+    }
+
+    /// Records in the layout's largest official file.
+    fn most_records(self) -> u64 {
+        match self {
+            Layout::Cifar10 => 10_000,
+            Layout::Cifar100 | Layout::Cifar100Coarse => 50_000,
         }
     }
 
@@ -126,15 +134,29 @@ pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Dataset,
 
 /// Reads one file of records.
 ///
-/// Errors: as [`read_bytes`], and a file that is missing or cannot be read. The length is checked before the file
-/// is read.
+/// Errors: as [`read_bytes`], a file that is missing or cannot be read, and one of more records than the largest
+/// official file of the layout: 10,000 for CIFAR-10, 50,000 for CIFAR-100. The length is checked before the file is
+/// read.
 pub fn read_file(layout: Layout, path: &Path) -> Result<Dataset, DataError> {
+    read_at_most(layout, path, layout.most_records())
+}
+
+fn read_at_most(layout: Layout, path: &Path, most: u64) -> Result<Dataset, DataError> {
     let origin = path.display().to_string();
-    let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
-    if metadata.is_file() {
-        layout.check_length(metadata.len(), &origin)?;
+    let file = File::open(path).map_err(DataError::io("read", path))?;
+    let length = file.metadata().map_err(DataError::io("read", path))?.len();
+    let record = layout.record_size();
+    let limit = most * record as u64;
+    let oversized = |length| DataError::Oversized { path: path.to_path_buf(), length, most, record };
+    if length > limit {
+        return Err(oversized(length));
     }
-    let bytes = fs::read(path).map_err(DataError::io("read", path))?;
+    // what is no regular file (a pipe) does not tell its length, and a file may grow: one byte more is enough to know
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(oversized(bytes.len() as u64));
+    }
     read_bytes(layout, &bytes, &origin)
 }
 
@@ -144,6 +166,8 @@ struct Files {
     folder: &'static str,
     train: &'static [&'static str],
     test: &'static str,
+    /// Records in the official file of tests; one for training has at most its layout's.
+    test_records: u64,
 }
 
 const KNOWN: [Files; 2] = [
@@ -152,8 +176,15 @@ const KNOWN: [Files; 2] = [
         folder: "cifar-10-batches-bin",
         train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
         test: "test_batch.bin",
+        test_records: 10_000,
     },
-    Files { layout: Layout::Cifar100, folder: "cifar-100-binary", train: &["train.bin"], test: "test.bin" },
+    Files {
+        layout: Layout::Cifar100,
+        folder: "cifar-100-binary",
+        train: &["train.bin"],
+        test: "test.bin",
+        test_records: 10_000,
+    },
 ];
 
 /// Reads CIFAR-10 or CIFAR-100 (fine labels) from `dir`, which holds the `.bin` files or the folder of the
@@ -200,7 +231,7 @@ fn read_all(files: &Files, place: &Path) -> Result<Cifar, DataError> {
     for name in &files.train[1..] {
         train.append(&read(name)?)?;
     }
-    let test = read(files.test)?;
+    let test = read_at_most(files.layout, &place.join(files.test), files.test_records)?;
     Ok(Cifar { train, test })
 }
 

@@ -51,6 +51,22 @@ pub enum DataError {
         nearest: u64,
     },
 
+    /// A data file with more records than any official one.
+    #[error(
+        "{} holds {length} bytes, more than the official file: at most {most} records, {} bytes",
+        path.display(), most * (*record as u64)
+    )]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// Bytes found.
+        length: u64,
+        /// The most records that it may hold.
+        most: u64,
+        /// Bytes in one record.
+        record: usize,
+    },
+
     /// A label that names no class.
     #[error(
         "{origin}: record {record} has the label {label}, but the {classes} classes are numbered 0 to {}",

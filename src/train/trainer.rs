@@ -37,8 +37,8 @@ pub struct TrainerOptions {
     pub seed: u64,
     /// Worker threads; `None` takes the cores that the process may use.
     pub threads: Option<usize>,
-    /// When a loss is no number, repeat the step kernel by kernel and name the first operation that made one.
-    /// Costs a copy of the state before every step. Default false.
+    /// When a loss or the state after a step is no number, repeat the step kernel by kernel and name the first
+    /// operation that made one. Costs a copy of the state before every step and a look at it after. Default false.
     pub find_nan: bool,
 }
 
@@ -119,7 +119,8 @@ impl<M: Model> Trainer<M> {
     ///
     /// # Errors
     /// [`Error::Type`] when images and labels do not fit together, [`Error::Label`], and [`Error::Training`] when
-    /// the loss is no finite number. With [`TrainerOptions::find_nan`] the state is then as before the step.
+    /// the loss is no finite number. With [`TrainerOptions::find_nan`] also when the new state holds one that is not:
+    /// it comes from the backward pass or the update. The state is then as before the step.
     pub fn train_step(&mut self, images: &[f32], labels: &[i32], lr: f32) -> Result<Outcome, Error> {
         let before = if self.options.find_nan { self.snapshot()? } else { Vec::new() };
         let batch = labels.len();
@@ -131,7 +132,12 @@ impl<M: Model> Trainer<M> {
         session.set_f32(LEARNING_RATE, &[lr])?;
         let outcome = run(session, images, labels)?;
         if !outcome.loss_sum.is_finite() {
-            return Err(self.explain(images, batch, outcome, &before));
+            return Err(self.explain(images, batch, &format!("the loss is {}", outcome.loss()), &before));
+        }
+        if self.options.find_nan
+            && let Some(bad) = self.non_finite()?
+        {
+            return Err(self.explain(images, batch, &format!("after the step {bad}"), &before));
         }
         self.steps += 1;
         Ok(outcome)
@@ -140,9 +146,18 @@ impl<M: Model> Trainer<M> {
     /// Loss and correct answers on one batch with the running statistics; the state does not change.
     ///
     /// # Errors
-    /// [`Error::Type`] when images and labels do not fit together, [`Error::Label`].
+    /// [`Error::Type`] when images and labels do not fit together, [`Error::Label`]; [`Error::Training`] when the
+    /// loss is no finite number.
     pub fn evaluate(&mut self, images: &[f32], labels: &[i32]) -> Result<Outcome, Error> {
-        run(self.evaluation_session(labels.len())?, images, labels)
+        let outcome = run(self.evaluation_session(labels.len())?, images, labels)?;
+        if outcome.loss_sum.is_finite() {
+            return Ok(outcome);
+        }
+        let culprit = match self.non_finite()? {
+            Some(bad) => format!(": {bad}"),
+            None => ", though the state is finite".to_string(),
+        };
+        Err(Error::Training { step: self.steps, reason: format!("the evaluation loss is {}{culprit}", outcome.loss()) })
     }
 
     /// Logits `[batch, classes]` of one batch with the running statistics.
@@ -181,8 +196,13 @@ impl<M: Model> Trainer<M> {
     /// Writes the whole state, with `metadata` and the number of steps.
     ///
     /// # Errors
-    /// [`Error::Io`]; a file that was there before is then unchanged.
+    /// [`Error::Training`] for a state that holds a NaN or an infinity, from which no training can go on;
+    /// [`Error::Io`]. A file that was there before is then unchanged.
     pub fn save(&self, path: &Path, layout: Layout, mut metadata: BTreeMap<String, String>) -> Result<(), Error> {
+        if let Some(bad) = self.non_finite()? {
+            let reason = format!("{bad}: not saved to {}", path.display());
+            return Err(Error::Training { step: self.steps, reason });
+        }
         metadata.insert("step".to_string(), self.steps.to_string());
         WeightFile::of_store(&self.store, layout, metadata)?.write(path)
     }
@@ -212,21 +232,31 @@ impl<M: Model> Trainer<M> {
         self.store.entries().iter().map(|(name, _)| Ok((name.clone(), self.store.get(name)?))).collect()
     }
 
-    /// The error for a loss that is no finite number. `before` is the state before the step, or empty.
-    fn explain(&mut self, images: &[f32], batch: usize, outcome: Outcome, before: &[(String, Tensor)]) -> Error {
+    /// The first element of the state that is no finite number, in words.
+    fn non_finite(&self) -> Result<Option<String>, Error> {
+        for (name, _) in self.store.entries() {
+            let value = self.store.get(name)?;
+            if let Some((at, bad)) = value.as_f32().and_then(first_non_finite) {
+                return Ok(Some(format!("\"{name}\"[{at}] is {bad}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The error for a step after which `what` is so: the loss or the state is no finite number. `before` is the
+    /// state before the step, or empty.
+    fn explain(&mut self, images: &[f32], batch: usize, what: &str, before: &[(String, Tensor)]) -> Error {
         let step = self.steps + 1;
-        let loss = outcome.loss();
-        if let Some(at) = images.iter().position(|x| !x.is_finite()) {
-            return Error::Training { step, reason: format!("the loss is {loss}: images[{at}] is {}", images[at]) };
+        if let Some((at, bad)) = first_non_finite(images) {
+            return Error::Training { step, reason: format!("{what}: images[{at}] is {bad}") };
         }
         if before.is_empty() {
-            let reason =
-                format!("the loss is {loss}; a smaller learning rate may help, `find_nan` names the operation");
+            let reason = format!("{what}; a smaller learning rate may help, `find_nan` names the operation");
             return Error::Training { step, reason };
         }
         match self.first_culprit(batch, before) {
-            Ok(Some(culprit)) => Error::Training { step, reason: format!("the loss is {loss}: {culprit}") },
-            Ok(None) => Error::Training { step, reason: format!("the loss is {loss}, and only the loss") },
+            Ok(Some(culprit)) => Error::Training { step, reason: format!("{what}: {culprit}") },
+            Ok(None) => Error::Training { step, reason: format!("{what}, and nothing else") },
             Err(error) => error,
         }
     }
@@ -235,7 +265,7 @@ impl<M: Model> Trainer<M> {
     fn first_culprit(&mut self, batch: usize, before: &[(String, Tensor)]) -> Result<Option<String>, Error> {
         let reset = |store: &Store| before.iter().try_for_each(|(name, value)| store.set(name, value));
         for (name, value) in before {
-            if let Some(bad) = value.as_f32().and_then(|v| v.iter().find(|x| !x.is_finite())) {
+            if let Some((_, bad)) = value.as_f32().and_then(first_non_finite) {
                 return Ok(Some(format!("\"{name}\" was already {bad} before the step")));
             }
         }
@@ -282,6 +312,11 @@ fn run(session: &mut Session, images: &[f32], labels: &[i32]) -> Result<Outcome,
     let loss = f64::from(session.scalar(LOSS)?);
     let correct = count_correct(&session.get("logits")?, labels);
     Ok(Outcome { images: labels.len(), correct, loss_sum: loss * labels.len() as f64 })
+}
+
+/// Index and value of the first element that is a NaN or an infinity.
+fn first_non_finite(values: &[f32]) -> Option<(usize, f32)> {
+    values.iter().copied().enumerate().find(|(_, x)| !x.is_finite())
 }
 
 /// Rows of `logits` whose first largest element is at the label.
