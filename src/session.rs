@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_runtime::{Profile, Team};
+use outrigger_runtime::{Profile, Team, bytes_of};
 
 use crate::compile::Program;
 use crate::error::{Error, nearest};
@@ -64,11 +64,11 @@ impl Session {
             return Err(Error::Type { name: name.to_string(), expected: expected.clone(), got: value.ty() });
         }
         match value.data() {
-            Data::F32(v) => self.write(name, DType::F32, v.len(), v.iter().flat_map(|x| x.to_ne_bytes())),
+            Data::F32(v) => self.set_f32(name, v),
             Data::I32(v) => self.set_i32(name, v),
             Data::U8(v) => {
                 self.check_labels(name, v.iter().map(|&label| i32::from(label)))?;
-                self.write(name, DType::U8, v.len(), v.iter().copied())
+                self.write(name, DType::U8, v.len(), v)
             }
         }
     }
@@ -77,7 +77,7 @@ impl Session {
     /// # Errors
     /// As [`Session::set`].
     pub fn set_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        self.write(name, DType::F32, values.len(), values.iter().flat_map(|x| x.to_ne_bytes()))
+        self.write(name, DType::F32, values.len(), bytes_of(values))
     }
     /// As [`Session::set`] for integers, without making a tensor.
     ///
@@ -85,7 +85,7 @@ impl Session {
     /// As [`Session::set`].
     pub fn set_i32(&mut self, name: &str, values: &[i32]) -> Result<(), Error> {
         self.check_labels(name, values.iter().copied())?;
-        self.write(name, DType::I32, values.len(), values.iter().flat_map(|x| x.to_ne_bytes()))
+        self.write(name, DType::I32, values.len(), bytes_of(values))
     }
 
     /// Integers for an input that is used as labels must name classes.
@@ -98,13 +98,7 @@ impl Session {
         }
     }
 
-    fn write(
-        &mut self,
-        name: &str,
-        dtype: DType,
-        elements: usize,
-        bytes: impl Iterator<Item = u8>,
-    ) -> Result<(), Error> {
+    fn write(&mut self, name: &str, dtype: DType, elements: usize, bytes: &[u8]) -> Result<(), Error> {
         let (index, port) = find(&self.inputs, "input", name)?;
         let expected = &port.placed.ty;
         if dtype != expected.dtype || elements != expected.shape.elements() {
@@ -112,7 +106,7 @@ impl Session {
             return Err(Error::Type { name: name.to_string(), expected: expected.clone(), got });
         }
         if let Place::Work(offset) = port.placed.place {
-            self.runtime.write_work(offset, &bytes.collect::<Vec<u8>>())?;
+            self.runtime.write_work(offset, bytes)?;
         }
         self.given[index] = true;
         Ok(())

@@ -120,11 +120,11 @@ fn introduce(trainer: &Trainer<ResNetCifar>, recipe: &Recipe, start: u64) -> std
     if let Some(program) = trainer.training_program(recipe.batch) {
         let summary = program.summary();
         say(&format!(
-            "compiled {} kernels for {} steps in {:.0} ms, arena {:.1} MB",
+            "compiled {} kernels for {} steps in {:.0} ms; {}",
             summary.kernels,
             summary.steps,
             1e3 * summary.compile_time.as_secs_f64(),
-            summary.arena_bytes as f64 / 1e6,
+            program.planned().memory_line(),
         ))?;
     }
     Ok(())
