@@ -112,7 +112,14 @@ fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
 }
 
 /// A trainer that has taken one step, with its images and labels.
-fn prepared(args: &Args) -> Result<(Trainer<ResNetCifar>, Recipe, Vec<f32>, Vec<i32>), Error> {
+struct Prepared {
+    trainer: Trainer<ResNetCifar>,
+    recipe: Recipe,
+    images: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+fn prepared(args: &Args) -> Result<Prepared, Error> {
     let batch = args.batch as usize;
     let layers = parse_layers(&args.layers)?;
     let recipe = Recipe { model: ResNetCifar { layers, ..ResNetCifar::default() }, batch, ..Recipe::default() };
@@ -121,11 +128,11 @@ fn prepared(args: &Args) -> Result<(Trainer<ResNetCifar>, Recipe, Vec<f32>, Vec<
     let options = TrainerOptions { threads: args.threads, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), batch, options)?;
     trainer.train_step(&images, &labels, recipe.lr)?;
-    Ok((trainer, recipe, images, labels))
+    Ok(Prepared { trainer, recipe, images, labels })
 }
 
 fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
-    let (mut trainer, recipe, images, labels) = prepared(args)?;
+    let Prepared { mut trainer, recipe, images, labels } = prepared(args)?;
     let batch = recipe.batch;
     let train_step = median(args.steps, || trainer.train_step(&images, &labels, recipe.lr).map(drop))?;
     let rss = outrigger_runtime::peak_resident_bytes().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! The command line, and how it goes together with a checkpoint.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -86,21 +87,32 @@ fn layers(text: &str) -> Result<[usize; 3], String> {
     })
 }
 
+/// Errors unless `path` can be written: a file that is there is opened, and beside it a temporary one is made and
+/// removed, as files are replaced whole. Devices and pipes are
+/// left alone: to open one may wait for its other end.
+fn try_output(path: &Path) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) => {
+            if !metadata.is_file() {
+                return Ok(());
+            }
+            fs::File::options().append(true).open(path)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let temporary = path.with_file_name(format!(".{}.{}.try", name.to_string_lossy(), std::process::id()));
+    fs::File::options().write(true).create_new(true).open(&temporary)?;
+    fs::remove_file(&temporary)
+}
+
 impl Args {
     /// Refuses files that cannot be written, before a long run and not after it.
     pub fn check_outputs(&self) -> Result<(), Error> {
         for path in [&self.json, &self.save, &self.plot].into_iter().flatten() {
-            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let failed = |source| Err(Error::Io { file: path.display().to_string(), source });
-            if !directory.is_dir() {
-                return failed(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!("{} is no directory", directory.display()),
-                ));
-            }
-            if path.is_dir() {
-                return failed(io::ErrorKind::IsADirectory.into());
-            }
+            try_output(path).map_err(|source| Error::Io { file: path.display().to_string(), source })?;
         }
         Ok(())
     }

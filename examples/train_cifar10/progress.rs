@@ -39,7 +39,7 @@ impl Reporter {
         let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let now = Instant::now();
-        let total = images * (epochs - start) as usize;
+        let total = images.saturating_mul(usize::try_from(epochs.saturating_sub(start)).unwrap_or(usize::MAX));
         Reporter {
             epochs,
             images,
@@ -116,6 +116,8 @@ impl Reporter {
     /// Time that the rest takes at the rate so far, evaluations included.
     fn left(&self) -> Duration {
         let rest = self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64;
-        self.started.elapsed().mul_f64(rest)
+        // a time beyond all durations is as good as the longest that can be shown
+        let seconds = self.started.elapsed().as_secs_f64() * rest;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }

@@ -13,7 +13,7 @@ use crate::graph::Graph;
 
 mod resnet;
 
-pub use resnet::{Form, ResNetCifar};
+pub use resnet::{Form, MOST_BLOCKS, ResNetCifar};
 
 /// A classifier that can be trained.
 ///

@@ -67,6 +67,9 @@ impl Default for ResNetCifar {
 const SIDE: usize = 32;
 /// Red, green, blue.
 const COLOURS: usize = 3;
+/// The most residual blocks of a stage. The deepest network of the paper has 200; far beyond, the graph alone fills
+/// the memory.
+pub const MOST_BLOCKS: usize = 1000;
 /// Channels of the three stages.
 const STAGES: [usize; 3] = [16, 32, 64];
 
@@ -82,8 +85,8 @@ impl Model for ResNetCifar {
 impl ResNetCifar {
     fn check(&self, batch: usize) -> Result<(), Error> {
         let refuse = |option: &str, reason: String| Err(Error::Option { option: option.to_string(), reason });
-        if self.layers.contains(&0) {
-            return refuse("layers", format!("every stage needs at least one block, got {:?}", self.layers));
+        if !self.layers.iter().all(|n| (1..=MOST_BLOCKS).contains(n)) {
+            return refuse("layers", format!("every stage needs 1 to {MOST_BLOCKS} blocks, got {:?}", self.layers));
         }
         if self.classes < 2 {
             return refuse("classes", format!("a classifier needs at least two, got {}", self.classes));
@@ -231,6 +234,14 @@ mod tests {
     fn count(graph: &Graph, trainable_only: bool) -> usize {
         let states = graph.states().filter(|&id| !trainable_only || matches!(graph.node(id).op, Op::Parameter(..)));
         states.map(|id| graph.ty(id.result(0)).shape.elements()).sum()
+    }
+
+    #[test]
+    fn a_stage_has_a_sane_number_of_blocks() {
+        for layers in [[0, 1, 1], [1, MOST_BLOCKS + 1, 1], [1, 1, usize::MAX]] {
+            let error = ResNetCifar { layers, ..ResNetCifar::default() }.training(1).unwrap_err();
+            assert!(matches!(&error, Error::Option { option, .. } if option == "layers"), "{error}");
+        }
     }
 
     #[test]

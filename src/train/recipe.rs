@@ -12,7 +12,7 @@ use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
 use super::weights::WeightFile;
 use crate::data::{Augment, Dataset, Loader, LoaderOptions};
 use crate::error::Error;
-use crate::model::{Form, ResNetCifar};
+use crate::model::{Form, MOST_BLOCKS, ResNetCifar};
 
 /// Version of the metadata's form.
 const VERSION: u32 = 1;
@@ -201,15 +201,15 @@ pub fn network(file: &WeightFile) -> Result<([usize; 3], Form), Error> {
 /// Reads `2,2,2`.
 ///
 /// # Errors
-/// [`Error::Option`] unless there are three numbers of at least 1.
+/// [`Error::Option`] unless there are three numbers from 1 to [`MOST_BLOCKS`].
 pub fn parse_layers(text: &str) -> Result<[usize; 3], Error> {
     let refuse = || Error::Option {
         option: "layers".to_string(),
-        reason: format!("takes three numbers of blocks, each at least 1, as in 2,2,2; got \"{text}\""),
+        reason: format!("takes three numbers of blocks, each from 1 to {MOST_BLOCKS}, as in 2,2,2; got \"{text}\""),
     };
     let numbers: Result<Vec<usize>, _> = text.split(',').map(|n| n.trim().parse()).collect();
     let layers: [usize; 3] = numbers.map_err(|_| refuse())?.try_into().map_err(|_| refuse())?;
-    if layers.contains(&0) { Err(refuse()) } else { Ok(layers) }
+    if layers.iter().all(|n| (1..=MOST_BLOCKS).contains(n)) { Ok(layers) } else { Err(refuse()) }
 }
 
 #[cfg(test)]
@@ -260,6 +260,11 @@ mod tests {
         assert_eq!(parse_layers("3, 4,1").unwrap(), [3, 4, 1]);
         for bad in ["", "2,2", "2,2,2,2", "2,0,2", "a,b,c", "-1,2,2"] {
             assert!(parse_layers(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_layers("1000,1,1").unwrap(), [1000, 1, 1]);
+        for large in ["1001,1,1", "1,4000000000,1", "1,1,99999999999999999999999"] {
+            let error = parse_layers(large).unwrap_err().to_string();
+            assert!(error.contains(large) && error.contains("1000"), "{error}");
         }
     }
 }
