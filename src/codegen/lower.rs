@@ -137,19 +137,9 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         Op::Conv2d(Conv2d { groups: 1, .. })
         | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
         | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
-        Op::Unary(_) | Op::Binary(_) | Op::Select if results[0].dtype == DType::F32 => {
-            let each = match step.op {
-                Op::Unary(u) => Step::Unary(u, 0),
-                Op::Binary(b) => Step::Binary(b, 0, 1),
-                _ => Step::Select(0, 1, 2),
-            };
-            let mut steps: Vec<Step> = (0..operands.len()).map(Step::Operand).collect();
-            steps.push(each);
-            let last = steps.len() - 1;
-            let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
-            let calls = vec![lower_map(step, &results[0].shape, &program, 0).ok_or_else(missing)?];
-            Ok(Lowered { calls, step_bytes: 0 })
-        }
+        Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
+        Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
+        Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
         Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
@@ -182,6 +172,20 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
             Ok(Lowered { calls, step_bytes: 0 })
         }
     }
+}
+
+fn floats(results: &[TensorType]) -> bool {
+    results.iter().all(|r| r.dtype == DType::F32)
+}
+
+/// A single element-wise operation as a map of one step.
+fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
+    let mut steps: Vec<Step> = (0..step.operands.len()).map(Step::Operand).collect();
+    steps.push(each);
+    let last = steps.len() - 1;
+    let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
+    let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
+    Some(Lowered { calls: vec![call], step_bytes: 0 })
 }
 
 fn points(nest: &Nest) -> u64 {
