@@ -71,6 +71,11 @@ impl Geometry {
     pub(super) fn block(&self) -> [usize; 2] {
         [0, 1].map(|a| self.size[a] + self.conv.padding[a][0] + self.conv.padding[a][1])
     }
+    /// The zero-padded input as a place in scratch.
+    pub(super) fn input_block(&self, base: Value) -> Block {
+        let low = [0, 1].map(|a| self.conv.padding[a][0]);
+        Block { base, columns: self.block()[1], pixel: self.ci as i64 * F, low }
+    }
     pub(super) fn is_padded(&self) -> bool {
         self.conv.padding != [[0; 2]; 2]
     }
@@ -113,6 +118,28 @@ pub(super) struct Bound {
     pub(super) scalar: Vec<bool>,
     /// Argument index of each of the program's outputs.
     pub(super) outputs: Vec<usize>,
+}
+
+/// An image with zeros around it in scratch.
+pub(super) struct Block {
+    pub(super) base: Value,
+    /// Pixels of a row, zeros included.
+    pub(super) columns: usize,
+    /// Bytes of a pixel.
+    pub(super) pixel: i64,
+    /// Rows and columns of zeros before the image.
+    pub(super) low: [usize; 2],
+}
+
+impl Block {
+    /// Bytes of a row.
+    pub(super) fn row(&self) -> i64 {
+        self.columns as i64 * self.pixel
+    }
+    /// Bytes from the block's start to the image's first pixel.
+    pub(super) fn inner(&self) -> i64 {
+        self.low[0] as i64 * self.row() + self.low[1] as i64 * self.pixel
+    }
 }
 
 /// Pointers of the current image or row for full tensors, by argument index.
@@ -175,6 +202,14 @@ impl Bound {
         }
         debug_assert!(self.program.outputs.iter().all(|&o| output_step(o) < self.program.steps.len()));
         Region { program: &self.program, extent, operands, anchor, sinks }
+    }
+    /// Runs the program over an image of `size` rows and columns and puts its value inside `block`.
+    pub(super) fn fill(&self, e: &mut Emit<'_>, cursor: &Cursor, size: [usize; 2], channels: usize, block: &Block) {
+        let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
+        let mut region = self.region(e, cursor, extent, (size[1] * channels) as i64 * F, None);
+        let base = e.offset(block.base, block.inner());
+        region.sinks.push(Sink::Full(self.program.value, Access { base, row: block.row(), column: block.pixel }));
+        region.emit(e);
     }
     /// Zeroes this chunk's partial sums.
     pub(super) fn clear_sums(&self, e: &mut Emit<'_>, channels: usize) {
@@ -336,15 +371,7 @@ impl Forward {
             let a = match self.reads_operand() {
                 Some(operand) => cursor.get(operand, block),
                 None => {
-                    let extent =
-                        Extent { rows: Count::Static(g.size[0]), columns: Count::Static(g.size[1]), channels: g.ci };
-                    let mut region = self.source.region(e, &cursor, extent, g.size[1] as i64 * ci, None);
-                    let inner = g.conv.padding[0][0] as i64 * block_row + g.conv.padding[1][0] as i64 * ci;
-                    let base = e.offset(block, inner);
-                    region
-                        .sinks
-                        .push(Sink::Full(self.source.program.value, Access { base, row: block_row, column: ci }));
-                    region.emit(e);
+                    self.source.fill(e, &cursor, g.size, g.ci, &g.input_block(block));
                     block
                 }
             };

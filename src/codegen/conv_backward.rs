@@ -15,12 +15,12 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
 use super::emit::{Count, Emit};
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
-use crate::ops::{Output, Program};
+use crate::ops::Program;
 
 /// Gradients of a convolution. Arguments: operands (0 is the weight if `data`), results, then the
 /// transposed weight `[kh, kw, co, padded(ci)]` if `data`.
@@ -311,15 +311,14 @@ impl Backward {
         if let Some(operand) = self.reads_gradient() {
             return cursor.get(operand, block);
         }
-        let pixel = padded(g.co) as i64 * F;
-        let block_row = self.gradient_block()[1] as i64 * pixel;
-        let extent = Extent { rows: Count::Static(g.output[0]), columns: Count::Static(g.output[1]), channels: g.co };
-        let mut region = self.gradient.region(e, cursor, extent, (g.output[1] * g.co) as i64 * F, None);
-        let inner = self.margin(0)[0] as i64 * block_row + self.margin(1)[0] as i64 * pixel;
-        let base = e.offset(block, inner);
-        region.sinks.push(Sink::Full(self.gradient.program.value, Access { base, row: block_row, column: pixel }));
-        region.emit(e);
+        self.gradient.fill(e, cursor, g.output, g.co, &self.dy_block(block));
         block
+    }
+
+    /// The zero-padded dy, in whole panels of channels, as a place in scratch.
+    fn dy_block(&self, base: Value) -> Block {
+        let low = [0, 1].map(|a| self.margin(a)[0]);
+        Block { base, columns: self.gradient_block()[1], pixel: padded(self.geometry.co) as i64 * F, low }
     }
 
     fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
@@ -327,14 +326,7 @@ impl Backward {
         if let Some(operand) = self.reads_source() {
             return cursor.get(operand, block);
         }
-        let pixel = g.ci as i64 * F;
-        let block_row = g.block()[1] as i64 * pixel;
-        let extent = Extent { rows: Count::Static(g.size[0]), columns: Count::Static(g.size[1]), channels: g.ci };
-        let mut region = program.region(e, cursor, extent, g.size[1] as i64 * pixel, None);
-        let inner = g.conv.padding[0][0] as i64 * block_row + g.conv.padding[1][0] as i64 * pixel;
-        let base = e.offset(block, inner);
-        region.sinks.push(Sink::Full(program.program.value, Access { base, row: block_row, column: pixel }));
-        region.emit(e);
+        program.fill(e, cursor, g.size, g.ci, &g.input_block(block));
         block
     }
 
@@ -343,10 +335,9 @@ impl Backward {
         let pixel_x = g.ci as i64 * F;
         let row_x = g.block()[1] as i64 * pixel_x;
         let pixel_y = padded(g.co) as i64 * F;
-        let inner =
-            self.margin(0)[0] as i64 * self.gradient_block()[1] as i64 * pixel_y + self.margin(1)[0] as i64 * pixel_y;
-        let b = e.offset(dy, inner);
-        let row_y = self.gradient_block()[1] as i64 * pixel_y;
+        let block = self.dy_block(dy);
+        let b = e.offset(dy, block.inner());
+        let row_y = block.row();
         let tap = g.ci as i64 * pixel_y;
         let mut before = 0;
         for (count, run) in self.filter_runs() {
@@ -442,9 +433,4 @@ impl Backward {
             });
         }
     }
-}
-
-/// Whether a program has partial sums (which need the chunk's order of images).
-pub(super) fn has_sums(program: &Program) -> bool {
-    program.outputs.iter().any(|o| matches!(o, Output::Sums(_)))
 }

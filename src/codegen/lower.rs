@@ -292,7 +292,7 @@ fn map_chunks(items: usize, channels: usize) -> usize {
 /// An element-wise program; `chunks` counts only if it has partial sums.
 fn lower_map(step: &PlannedStep, shape: &Shape, program: &Program, chunks: usize) -> Option<Call> {
     let first = step.operands.len();
-    let sums = super::conv_backward::has_sums(program);
+    let sums = program.has_sums();
     let Some(bound) = bind(step, program, shape, first) else {
         return if sums { None } else { Some(nest_map(step, shape, program)) };
     };

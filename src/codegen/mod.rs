@@ -106,6 +106,8 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
+    // the unit of each call, in order
+    let mut called: Vec<u32> = Vec::new();
     for call in lowered.iter().flat_map(|l| &l.calls) {
         for tile in call.kernel.tiles() {
             tiles.entry(tile.clone()).or_insert_with(|| {
@@ -113,10 +115,10 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
                 units.len() as u32 - 1
             });
         }
-        kernels.entry(format!("{:?}", call.kernel)).or_insert_with(|| {
+        called.push(*kernels.entry(format!("{:?}", call.kernel)).or_insert_with(|| {
             units.push(Unit::Kernel(&call.kernel));
             units.len() as u32 - 1
-        });
+        }));
     }
     let host = host()?;
     let objects = compile_all(&host, &units, &tiles)?;
@@ -126,12 +128,12 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
     let step_bytes = lowered.iter().map(|l| l.step_bytes).max().unwrap_or(0);
     let scratch_bytes = lowered.iter().flat_map(|l| &l.calls).map(|c| c.kernel.scratch()).max().unwrap_or(0);
     let mut finished = Vec::new();
+    let mut called = called.into_iter();
     for (step, lowered) in planned.prepare.iter().chain(&planned.steps).zip(&lowered) {
         let mut runnable = Vec::new();
         for call in &lowered.calls {
-            let index =
-                kernels.get(&format!("{:?}", call.kernel)).ok_or_else(|| failed("a kernel was not compiled"))?;
-            let kernel = *entries.get(index).ok_or_else(|| failed("a kernel has no address"))?;
+            let entry = called.next().and_then(|index| entries.get(&index));
+            let kernel = *entry.ok_or_else(|| failed("a kernel has no address"))?;
             runnable.push(runnable_step(step, call, kernel, shared));
         }
         if let Some(last) = runnable.last_mut() {

@@ -110,6 +110,10 @@ impl Program {
     pub fn store_anchor() -> Self {
         Program { steps: vec![Step::Anchor], value: 0, outputs: vec![Output::Full(0)] }
     }
+    /// Whether an output is a partial sum, which depends on how the items are cut into chunks.
+    pub fn has_sums(&self) -> bool {
+        self.outputs.iter().any(|o| matches!(o, Output::Sums(_)))
+    }
     /// Whether the program is one operand, unchanged, with nothing stored on the way.
     pub fn is_operand(&self) -> Option<usize> {
         match (self.steps.get(self.value), self.outputs.is_empty()) {
