@@ -1,8 +1,9 @@
 //! A planned step becomes one or more kernels with their arguments.
 
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Forward, Geometry, PANEL, padded};
+use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
+use super::conv_forward::Forward;
 use super::isa::Isa;
 use super::map::Map;
 use super::matmul::Product;
@@ -244,10 +245,11 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
                 at = arguments.len();
                 arguments.push(step_argument(floats, false));
             }
-            let kernel = Forward { isa, geometry, chunks: fused.chunks, source, result, weight: at };
-            let flops = geometry.flops();
-            let kernel = Kernel::Forward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
+            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
+            let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
+            let kernel = Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at });
+            lowered.calls.push(Call { kernel, arguments, chunks, flops: geometry.flops(), kind });
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
             let geometry = Geometry::new(*conv, input, weight)?;
@@ -282,6 +284,22 @@ impl Lowered {
         let arguments = vec![from, step_argument(floats, true)];
         self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
     }
+}
+
+/// Chunks of a convolution without partial sums: images, or equal bands of the rows of each if there are few. A band
+/// has work for at least some microseconds, far more than handing it out costs.
+fn image_chunks(geometry: &Geometry) -> usize {
+    const IMAGES: usize = 16;
+    const BAND_FLOPS: u64 = 1 << 20;
+    let images = geometry.images;
+    if images == 0 || images >= IMAGES {
+        return chunks_for(images);
+    }
+    let rows = geometry.output[0];
+    let most = ((geometry.flops() / images as u64) / BAND_FLOPS) as usize;
+    let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
+    // as many bands as there are when each but the last has the same number of rows
+    images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
 }
 
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.

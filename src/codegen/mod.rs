@@ -27,6 +27,7 @@ mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod conv_forward;
 mod emit;
 mod isa;
 mod lower;

@@ -120,6 +120,30 @@ pub fn cases() -> Vec<Case> {
             finish(b, Op::Conv2dGradWeight(conv, Shape::from(setting.w)), operands)
         }));
     }
+    // few images with much work each: threads share the rows of an image
+    cases.push(
+        Case::new("conv2d/few_images", |b| {
+            let (rows, columns) = (11 + b.rng.below(8), 13 + b.rng.below(8));
+            let (images, channels) = (1 + b.rng.below(3), 13 + b.rng.below(20));
+            let options = b.rng.pick(&[
+                ConvOptions { padding: Padding::all(1), ..ConvOptions::default() },
+                ConvOptions::default(),
+                ConvOptions { padding: Padding::Same, stride: [2, 2], ..ConvOptions::default() },
+                ConvOptions { padding: Padding::all(2), dilation: [2, 1], ..ConvOptions::default() },
+            ]);
+            let kernel = b.rng.pick(&[[3, 3], [1, 1], [5, 2]]);
+            b.is_sum_of(kernel[0] * kernel[1] * channels);
+            let x = b.x([images, rows, columns, channels], Fill::Signed);
+            let (scale, w) = (b.w([channels], Fill::Signed), b.w([kernel[0], kernel[1], channels, 60], Fill::Signed));
+            let scaled = b.g.mul(x, scale)?;
+            let (x, bias) = (b.g.relu(scaled)?, b.w([60], Fill::Signed));
+            let y = b.g.conv2d(x, w, Some(bias), options)?;
+            let y = b.g.relu(y)?;
+            b.out(y);
+            Ok(())
+        })
+        .flat(),
+    );
     cases.push(Case::new("conv2d/bias", |b| {
         let setting = setting(b, [3, 3], ConvOptions { padding: Padding::Same, ..ConvOptions::default() });
         resolved(b, &setting)?;
