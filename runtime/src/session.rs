@@ -20,7 +20,7 @@ use crate::flush::FlushDenormals;
 use crate::memory::Region;
 use crate::plan::{Argument, BufferRef, Phase, Plan, Step};
 use crate::profile::{Profile, Recorder};
-use crate::program::{Probe, Program, Quiet};
+use crate::program::{Own, Probe, Program, Quiet};
 use crate::ranges::Ranges;
 use crate::state::{Access, State};
 use crate::team::{Team, Turn};
@@ -34,6 +34,8 @@ pub struct Session {
     arena: Region,
     /// One for each thread.
     scratch: Vec<Region>,
+    /// One for each thread.
+    image: Vec<Region>,
     /// The steps of each [`Phase`].
     programs: [Program; 2],
     /// One for each thread.
@@ -91,15 +93,21 @@ impl Session {
             .map(|_| Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch"))
             .collect::<Result<Vec<_>>>()?;
 
+        let image = (0..team.threads())
+            .map(|_| Region::new(plan.image_bytes, debug.bounds, "a worker's memory for an image"))
+            .collect::<Result<Vec<_>>>()?;
+
         let resolve = |arg: &Argument| match arg.buffer {
             BufferRef::State(slot) => slots[slot],
             // SAFETY: `validate` has checked that the offset lies inside the slot.
             BufferRef::StateAt { slot, offset } => unsafe { slots[slot].add(offset) },
             // SAFETY: `validate` has checked that the offset lies inside the arena.
             BufferRef::Work(offset) => unsafe { arena.base().add(offset) },
+            // The worker that runs the chunk puts its own address there.
+            BufferRef::Image(_) => std::ptr::null_mut(),
         };
-        let programs =
-            [Phase::Prepare, Phase::Main].map(|phase| Program::new(plan.phase(phase), team.threads(), resolve));
+        let programs = [Phase::Prepare, Phase::Main]
+            .map(|phase| Program::new(plan.phase(phase), &plan.units(phase), team.threads(), resolve));
         let quiet = (0..team.threads()).map(|_| Mutex::new(Quiet)).collect();
         let mut session = Session {
             plan,
@@ -108,6 +116,7 @@ impl Session {
             debug,
             arena,
             scratch,
+            image,
             programs,
             quiet,
             prepared: None,
@@ -134,12 +143,14 @@ impl Session {
             for constant in &self.plan.constants {
                 owned.insert(constant.offset..constant.offset + constant.bytes.len());
             }
-            let mut all = Ranges::default();
+            let (mut all, mut images) = (Ranges::default(), Ranges::default());
             all.insert(0..self.plan.scratch_bytes);
+            images.insert(0..self.plan.image_bytes);
             // SAFETY: arena and scratch are new and ours, and steps may use only what is owned.
             self.canaries = unsafe {
                 let scratch = self.scratch.iter().map(|scratch| Canaries::new(scratch, &all));
-                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).collect()
+                let image = self.image.iter().map(|image| Canaries::new(image, &images));
+                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).chain(image).collect()
             };
         }
         for constant in &self.plan.constants {
@@ -239,11 +250,11 @@ impl Session {
     pub fn run_profiled(&mut self) -> Result<Profile> {
         let profile = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
-            let (origin, steps) = (Instant::now(), program.len());
+            let (origin, steps, units) = (Instant::now(), program.len(), program.units());
             let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { program.run(turn, 0..steps, &session.scratch, &recorders) };
+            unsafe { program.run(turn, 0..units, &own(&session.scratch, &session.image), &recorders) };
             let end = origin.elapsed();
             Ok(Profile::new(&session.plan, start, end, recorders))
         })?;
@@ -284,24 +295,29 @@ impl Session {
     /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
     fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let steps = self.programs[phase as usize].len();
+        let units = self.programs[phase as usize].units();
+        let own = own(&self.scratch, &self.image);
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, 0..units, &own, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
-        for index in 0..steps {
-            let (program, step) = (&mut self.programs[phase as usize], index..index + 1);
+        for index in 0..units {
+            let (program, unit) = (&mut self.programs[phase as usize], index..index + 1);
+            let steps = program.steps_of(index);
             // SAFETY: as above.
             unsafe {
                 if self.debug.poison {
-                    program.run(turn, step, &self.scratch, &poison);
+                    self.image.iter().for_each(|image| debug::poison(image.base(), 0..image.bytes()));
+                    program.run(turn, unit, &own, &poison);
                 } else {
-                    program.run(turn, step, &self.scratch, &self.quiet);
+                    program.run(turn, unit, &own, &self.quiet);
                 }
             }
-            self.look(phase, index, access, finite)?;
+            for step in steps {
+                self.look(phase, step, access, finite)?;
+            }
         }
         Ok(())
     }
@@ -309,13 +325,14 @@ impl Session {
     /// After a step of a checked run: damage first, then values, then poison on what is dead.
     fn look(&self, phase: Phase, index: usize, access: &Access<'_>, finite: bool) -> Result<()> {
         let step = &self.plan.phase(phase)[index];
-        let arena_and_scratch = [&self.arena].into_iter().chain(&self.scratch).zip(&self.canaries);
-        for (i, (region, canaries)) in arena_and_scratch.enumerate() {
+        let memories = [&self.arena].into_iter().chain(&self.scratch).chain(&self.image);
+        for (i, (region, canaries)) in memories.zip(&self.canaries).enumerate() {
             // SAFETY: the region is the one the canaries were made for, and no kernel is running.
             if let Some(offset) = unsafe { canaries.check(region) } {
                 let memory = match i {
                     0 => "the work arena".to_string(),
-                    _ => format!("the scratch of thread {}", i - 1),
+                    _ if i <= self.scratch.len() => format!("the scratch of thread {}", i - 1),
+                    _ => format!("the memory for an image of thread {}", i - 1 - self.scratch.len()),
                 };
                 return Err(damage(phase, index, step, memory, offset));
             }
@@ -335,6 +352,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The memory of each worker.
+fn own<'m>(scratch: &'m [Region], image: &'m [Region]) -> Vec<Own<'m>> {
+    scratch.iter().zip(image).map(|(scratch, image)| Own { scratch, image }).collect()
 }
 
 fn damage(phase: Phase, index: usize, step: &Step, memory: String, offset: i64) -> Error {

@@ -146,6 +146,10 @@ impl Cursor {
 }
 
 impl Bound {
+    /// Whether an operand or output is per channel.
+    pub(super) fn has_channels(&self) -> bool {
+        operands_of(&self.program).into_iter().any(|i| !self.full[i] && !self.scalar[i]) || self.program.has_sums()
+    }
     /// Arguments that are walked image by image: full operands and full outputs.
     pub(super) fn full_arguments(&self) -> Vec<usize> {
         let mut all: Vec<usize> = operands_of(&self.program).into_iter().filter(|&i| self.full[i]).collect();

@@ -1,6 +1,6 @@
 //! Convolutions and their two gradients as operations of their own.
 
-use outrigger::graph::{ConvOptions, Value};
+use outrigger::graph::{ConvOptions, PoolOptions, Value};
 use outrigger::ops::{Conv2d, Op};
 use outrigger::types::Shape;
 use outrigger::{Error, Padding};
@@ -120,6 +120,28 @@ pub fn cases() -> Vec<Case> {
             finish(b, Op::Conv2dGradWeight(conv, Shape::from(setting.w)), operands)
         }));
     }
+    // enough images that each goes through all layers by itself
+    cases.push(
+        Case::new("conv2d/image_by_image", |b| {
+            let (images, side, channels) = (8 + b.rng.below(4), 5 + b.rng.below(5), 3 + b.rng.below(16));
+            let same = ConvOptions { padding: Padding::Same, ..ConvOptions::default() };
+            b.is_sum_of(9 * channels * 9 * channels);
+            let x = b.x([images, side, side, channels], Fill::Signed);
+            let w = [0, 1, 2].map(|_| b.w([3, 3, channels, channels], Fill::Signed));
+            let bias = b.w([channels], Fill::Signed);
+            let shallow = b.g.conv2d(x, w[0], Some(bias), same)?;
+            let shallow = b.g.relu(shallow)?;
+            let deep = b.g.conv2d(shallow, w[1], None, same)?;
+            let joined = b.g.add_values(deep, shallow)?;
+            let pooled = b.g.max_pool(joined, PoolOptions::square(2))?;
+            let last = b.g.conv2d(pooled, w[2], None, ConvOptions { stride: [2, 1], ..same })?;
+            b.also(joined);
+            let mean = b.g.mean(last, &[1, 2])?;
+            b.out(mean);
+            Ok(())
+        })
+        .flat(),
+    );
     // few images with much work each: threads share the rows of an image
     cases.push(
         Case::new("conv2d/few_images", |b| {
