@@ -243,7 +243,7 @@ fn groups_take_a_chunk_through_all_steps() {
     ];
     let mut plan = plan(576, steps);
     plan.image_bytes = 128;
-    plan.groups = vec![0..3];
+    plan.groups.push(0..3);
     for (threads, debug) in [(1, OFF), (2, OFF), (5, OFF), (1, ALL), (3, ALL)] {
         let mut session = session(plan.clone(), threads, debug);
         for round in 0..200 {
