@@ -97,6 +97,8 @@ fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
         let mut fresh = Command::new(std::env::current_exe()?)
             .args(std::env::args_os().skip(1))
             .arg("--first-step")
+            // a trace is of one process: this one
+            .env_remove("OUTRIGGER_PROFILE")
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
