@@ -17,6 +17,7 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
+//! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //!
