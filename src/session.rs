@@ -124,7 +124,8 @@ impl Session {
         }
     }
 
-    /// Runs the program once.
+    /// Runs the program once. With `OUTRIGGER_PROFILE` in the environment, also measures it (see
+    /// [`outrigger_runtime`]).
     ///
     /// # Errors
     /// [`Error::Option`] when an input has no value; [`Error::Runtime`].

@@ -22,6 +22,7 @@ use crate::plan::{Argument, BufferRef, Phase, Plan, Step};
 use crate::profile::{Profile, Recorder};
 use crate::program::{Own, Probe, Program, Quiet};
 use crate::ranges::Ranges;
+use crate::recording::Recording;
 use crate::state::{Access, State};
 use crate::team::{Team, Turn};
 
@@ -45,6 +46,8 @@ pub struct Session {
     /// In the mode `bounds`: of the arena, then of each thread's scratch.
     canaries: Vec<Canaries>,
     last_profile: Option<Profile>,
+    /// With `OUTRIGGER_PROFILE`, outside of debug modes: the runs to write down.
+    recording: Option<Recording>,
 }
 
 impl std::fmt::Debug for Session {
@@ -122,6 +125,7 @@ impl Session {
             prepared: None,
             canaries: Vec::new(),
             last_profile: None,
+            recording: if debug.any() { None } else { Recording::from_env() },
         };
         session.fill_arena();
         Ok(session)
@@ -219,12 +223,16 @@ impl Session {
         }
     }
 
-    /// Runs the plan once. Waits for the team, and for other users of the state.
+    /// Runs the plan once. Waits for the team, and for other users of the state. Measured if the environment says so
+    /// (`OUTRIGGER_PROFILE`).
     ///
     /// # Errors
     ///
     /// None but those of a debug mode: [`Error::OutOfBounds`].
     pub fn run(&mut self) -> Result<()> {
+        if self.recording.is_some() {
+            return self.run_profiled().map(drop);
+        }
         self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
     }
 
@@ -248,7 +256,7 @@ impl Session {
     ///
     /// None but those of a debug mode, from the prepare steps.
     pub fn run_profiled(&mut self) -> Result<Profile> {
-        let profile = self.execute(false, |session, turn, _| {
+        let (start, profile) = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
             let (origin, steps, units) = (Instant::now(), program.len(), program.units());
             let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
@@ -256,13 +264,16 @@ impl Session {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
             unsafe { program.run(turn, 0..units, &own(&session.scratch, &session.image), &recorders) };
             let end = origin.elapsed();
-            Ok(Profile::new(&session.plan, start, end, recorders))
+            Ok((origin + start, Profile::new(&session.plan, start, end, recorders)))
         })?;
+        if let Some(recording) = &mut self.recording {
+            recording.add(start, &profile);
+        }
         self.last_profile = Some(profile.clone());
         Ok(profile)
     }
 
-    /// What the last [`run_profiled`](Self::run_profiled) measured.
+    /// What the last measured run took.
     pub fn last_profile(&self) -> Option<&Profile> {
         self.last_profile.as_ref()
     }
