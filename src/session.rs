@@ -1,8 +1,9 @@
 //! A program bound to state, memory and workers, ready to run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use outrigger_runtime::{Profile, Team, bytes_of};
+use outrigger_runtime::{Profile, Step, Team, bytes_of};
 
 use crate::compile::Program;
 use crate::error::{Error, nearest};
@@ -153,6 +154,20 @@ impl Session {
         let profile = self.runtime.run_profiled()?;
         self.complete = true;
         Ok(profile)
+    }
+
+    /// The kernel calls of a run, in order, with their operations and bytes.
+    pub fn steps(&self) -> &[Step] {
+        &self.runtime.plan().steps
+    }
+    /// Runs a part of [`Session::steps`] on what memory holds, to measure it. A run of all steps before makes
+    /// the part read what it would read in a run. The outputs have no values afterwards.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::Runtime`] for steps that are not there.
+    pub fn run_steps(&mut self, range: Range<usize>) -> Result<(), Error> {
+        self.begin()?;
+        Ok(self.runtime.run_steps(range)?)
     }
 
     /// An output of the last run.

@@ -9,6 +9,7 @@
 //! `run` is one parallel region. The checked modes (`run_checked`, `OUTRIGGER_DEBUG`) make a region of
 //! each step and look at the memory in between.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -200,7 +201,7 @@ impl Session {
         Ok(())
     }
 
-    fn work_range(&self, offset: usize, bytes: usize) -> Result<std::ops::Range<usize>> {
+    fn work_range(&self, offset: usize, bytes: usize) -> Result<Range<usize>> {
         let work_bytes = self.plan.work_bytes;
         match offset.checked_add(bytes) {
             Some(end) if end <= work_bytes => Ok(offset..end),
@@ -214,7 +215,23 @@ impl Session {
     ///
     /// None but those of a debug mode: [`Error::OutOfBounds`].
     pub fn run(&mut self) -> Result<()> {
-        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
+        let all = 0..self.plan.steps.len();
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, false))
+    }
+
+    /// Runs the steps of `range` only, each once and in order, on what arena and state hold: a way to measure a
+    /// part of a plan. Where the memory does not hold what the steps before the range would have left there, the
+    /// results mean nothing. They are harmless: what a kernel touches does not depend on what it reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StepRange`] for steps that the plan does not have; otherwise as for [`run`](Self::run).
+    pub fn run_steps(&mut self, range: Range<usize>) -> Result<()> {
+        let steps = self.plan.steps.len();
+        if range.start > range.end || range.end > steps {
+            return Err(Error::StepRange { start: range.start, end: range.end, steps });
+        }
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, range, turn, access, false))
     }
 
     /// Runs the plan step by step and stops at the first step that makes a NaN or an infinity. State
@@ -227,7 +244,8 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<()> {
         // The prepare steps run again, so that they are checked too.
         self.prepared = None;
-        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, turn, access, true))
+        let all = 0..self.plan.steps.len();
+        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, true))
     }
 
     /// Runs the plan once and measures every step; checks of debug modes are left out. The prepare
@@ -270,7 +288,7 @@ impl Session {
         let _flush = FlushDenormals::new();
         if self.prepared != Some(access.version()) {
             self.prepared = None;
-            self.run_phase(Phase::Prepare, &mut turn, &access, finite)?;
+            self.run_phase(Phase::Prepare, 0..plan.prepare.len(), &mut turn, &access, finite)?;
             self.prepared = Some(access.version());
         }
         let outcome = body(self, &mut turn, &access);
@@ -281,17 +299,23 @@ impl Session {
         outcome
     }
 
-    /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
-    fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
+    /// Runs steps of one list; with `finite`, looks for NaN and infinity after each.
+    fn run_phase(
+        &mut self,
+        phase: Phase,
+        range: Range<usize>,
+        turn: &mut Turn<'_>,
+        access: &Access<'_>,
+        finite: bool,
+    ) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let steps = self.programs[phase as usize].len();
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, range, &self.scratch, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
-        for index in 0..steps {
+        for index in range {
             let (program, step) = (&mut self.programs[phase as usize], index..index + 1);
             // SAFETY: as above.
             unsafe {
