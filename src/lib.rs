@@ -19,6 +19,7 @@
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`] |
+//! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example
 //!
@@ -73,6 +74,8 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+#[cfg(feature = "criterion")]
+pub mod bench;
 pub mod codegen;
 pub mod compile;
 pub mod data;

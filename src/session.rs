@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use outrigger_runtime::{Profile, Step, Team, bytes_of};
+use outrigger_runtime::{Profile, State, Step, Team, bytes_of};
 
 use crate::compile::Program;
 use crate::error::{Error, nearest};
@@ -113,14 +113,23 @@ impl Session {
         Ok(())
     }
 
+    /// The inputs that have no value yet, in the graph's order.
+    pub fn missing_inputs(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().zip(&self.given).filter(|(_, given)| !**given).map(|(port, _)| port)
+    }
+    /// The memory of parameters, running statistics and moments, as bytes.
+    pub fn state(&self) -> &State {
+        self.runtime.state()
+    }
+
     /// Every input must have a value before the first run. Outputs have none until the run is over.
     fn begin(&mut self) -> Result<(), Error> {
         self.complete = false;
-        match self.given.iter().position(|&g| !g) {
+        match self.missing_inputs().next() {
             None => Ok(()),
             Some(missing) => Err(Error::Option {
-                option: format!("input \"{}\"", self.inputs[missing].name),
-                reason: format!("has no value yet; set a {} before running", self.inputs[missing].placed.ty),
+                option: format!("input \"{}\"", missing.name),
+                reason: format!("has no value yet; set a {} before running", missing.placed.ty),
             }),
         }
     }
