@@ -4,7 +4,7 @@ use super::coefficients::ChannelKernel;
 use super::conv::{Bound, Forward, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
 use super::isa::Isa;
-use super::map::Map;
+use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
@@ -21,6 +21,7 @@ use crate::types::{DType, Shape, TensorType};
 pub(super) enum Kernel {
     Nest(Nest),
     Map(Map),
+    Maps(Maps),
     Forward(Forward),
     Backward(Backward),
     Product(Product),
@@ -34,7 +35,7 @@ impl Kernel {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => Vec::new(),
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -43,7 +44,7 @@ impl Kernel {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => 0,
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -231,6 +232,11 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
             lowered.calls.push(Call { kind, ..call });
         }
+        Anchor::Maps { segments, shared } => {
+            let kernel = Maps::new(segments, *shared, &fused.result, step.operands.len());
+            let chunks = kernel.chunks;
+            lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
+        }
         Anchor::Conv2d { conv, input, weight } => {
             let geometry = Geometry::new(*conv, input, weight)?;
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
@@ -285,7 +291,7 @@ impl Lowered {
 }
 
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-fn map_chunks(items: usize, channels: usize) -> usize {
+pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
     if items * channels < 8192 { 1 } else { chunks_for(items) }
 }
 

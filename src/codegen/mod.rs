@@ -232,6 +232,7 @@ fn compile_unit(
         Unit::Tile(tile) => tile_clif::emit(tile, &mut e),
         Unit::Kernel(Kernel::Nest(nest)) => nest_emit::emit(nest, &mut e),
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
+        Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
