@@ -66,7 +66,7 @@ fn backward(b: &mut Build, make: fn(&mut Build) -> Setting, data: bool, filter: 
     let fused = Fused {
         anchor: Anchor::ConvBackward { conv, input: setting.x.into(), weight: setting.w.into(), data, filter },
         chunks: fused::chunks_for(setting.x[0]),
-        source: if filter { normalise(first, vec![]) } else { unused() },
+        source: if filter { normalise(first, vec![Output::Full(5), Output::Sums(4)]) } else { unused() },
         gradient: normalise(first + 3, vec![Output::Full(5)]),
         result: if data { result } else { unused() },
     };
