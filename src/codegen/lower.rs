@@ -9,10 +9,11 @@ use super::matmul::Product;
 use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
+use super::rows::RowSum;
 use super::tile::Tile;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
 use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -22,6 +23,7 @@ pub(super) enum Kernel {
     Nest(Nest),
     Map(Map),
     Maps(Maps),
+    Rows(RowSum),
     Forward(Forward),
     Backward(Backward),
     Product(Product),
@@ -35,7 +37,7 @@ impl Kernel {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Channels(_) => Vec::new(),
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -44,7 +46,7 @@ impl Kernel {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Channels(_) => 0,
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -141,6 +143,13 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
+        Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, .. })
+            if axes.as_slice() == [0] && results[0].shape.last() > 1 =>
+        {
+            let kernel = RowSum::new(operands[0].shape.0[0], results[0].shape.elements());
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Rows(kernel), chunks, 0))
+        }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;

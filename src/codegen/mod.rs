@@ -37,6 +37,7 @@ mod nest;
 mod nest_emit;
 mod nest_ops;
 mod region;
+mod rows;
 mod tile;
 mod tile_clif;
 mod tile_wide;
@@ -233,6 +234,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Nest(nest)) => nest_emit::emit(nest, &mut e),
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
         Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
+        Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
