@@ -4,17 +4,20 @@
 //!   thread 0  ├─ conv1 ─────┤├─ bn1 ─┤      one Span for each step and thread that took part
 //!   thread 1  ├─ conv1 ──┤    ├ bn1 ┤
 //!   step      |◀─ total ───▶||◀total▶|      from the first start to the last end
+//!
+//!   thread 0  ├ a ┤├ b ┤├ a ┤├ b ┤          a group of steps: a chunk goes through all of them, each with a Span;
+//!   group     |◀───── total ─────▶|         its time is divided among the steps as the threads' time is
 //! ```
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::plan::Plan;
+use crate::plan::{Phase, Plan};
 use crate::program::Probe;
 use crate::roof::{Bound, Roof};
 use crate::{table, trace};
 
-/// One thread's share of one step.
+/// What one thread did without a pause for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Number of the thread, 0 being the one that called `run_profiled`.
@@ -36,7 +39,8 @@ pub struct StepProfile {
     pub name: String,
     /// Kernel kind.
     pub kind: String,
-    /// From the start of its first chunk to the end of its last one, in ns.
+    /// From the start of its first chunk to the end of its last one, in ns; of a step in a group its part of the group's
+    /// time.
     pub total_ns: u64,
     /// Time that each thread of the team spent in its kernel, in ns.
     pub busy_ns: Vec<u64>,
@@ -46,7 +50,7 @@ pub struct StepProfile {
     pub flops: u64,
     /// Bytes read and written, as the plan says.
     pub bytes: u64,
-    /// One entry for each thread that took part.
+    /// One entry for each thread that took part, in a group one for each chunk.
     pub spans: Vec<Span>,
 }
 
@@ -89,10 +93,8 @@ impl Profile {
                 steps[step].spans.push(Span { thread, start_ns, end_ns, ..span });
             }
         }
-        for step in &mut steps {
-            let first = step.spans.iter().map(|span| span.start_ns).min();
-            let last = step.spans.iter().map(|span| span.end_ns).max();
-            step.total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
+        for unit in plan.units(Phase::Main) {
+            share_time(&mut steps[unit]);
         }
         let total_ns = nanoseconds(end) - start;
         Profile { plan: plan.name.clone(), threads, total_ns, steps }
@@ -146,6 +148,24 @@ impl Profile {
     }
 }
 
+/// Gives each step of a unit its part of the unit's time.
+fn share_time(unit: &mut [StepProfile]) {
+    let spans = || unit.iter().flat_map(|step| &step.spans);
+    let first = spans().map(|span| span.start_ns).min();
+    let last = spans().map(|span| span.end_ns).max();
+    let total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
+    let [step] = unit else {
+        let busy = |step: &StepProfile| step.busy_ns.iter().sum::<u64>();
+        let all = u128::from(unit.iter().map(busy).sum::<u64>().max(1));
+        for step in unit {
+            // At most `total_ns`, since `busy` is a part of `all`.
+            step.total_ns = (u128::from(total_ns) * u128::from(busy(step)) / all) as u64;
+        }
+        return;
+    };
+    step.total_ns = total_ns;
+}
+
 /// Notes when one thread ran what. On cache lines of its own: each thread writes to its recorder.
 #[repr(align(128))]
 pub(crate) struct Recorder {
@@ -156,9 +176,9 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Times count from `origin`; there is room for `steps` steps.
-    pub(crate) fn new(origin: Instant, steps: usize) -> Recorder {
-        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(steps) }
+    /// Times count from `origin`; there is room for `spans` spans.
+    pub(crate) fn new(origin: Instant, spans: usize) -> Recorder {
+        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(spans) }
     }
 }
 

@@ -133,9 +133,13 @@ impl Program {
         }
     }
 
-    /// Number of steps.
-    pub(crate) fn len(&self) -> usize {
-        self.steps.len()
+    /// The most times that a thread changes from a step to another in a run.
+    pub(crate) fn spans(&self) -> usize {
+        let spans = |unit: &Unit| match unit.steps.len() {
+            1 => 1,
+            steps => steps * unit.chunks as usize,
+        };
+        self.units.iter().map(spans).sum()
     }
 
     /// The steps of `range`, cut where there are barriers.

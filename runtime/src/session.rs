@@ -276,8 +276,8 @@ impl Session {
     pub fn run_profiled(&mut self) -> Result<Profile> {
         let (start, profile) = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
-            let (origin, steps) = (Instant::now(), program.len());
-            let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
+            let (origin, steps, spans) = (Instant::now(), session.plan.steps.len(), program.spans());
+            let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, spans))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
             unsafe { program.run(turn, 0..steps, &own(&session.scratch, &session.image), &recorders) };

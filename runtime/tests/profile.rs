@@ -48,6 +48,43 @@ fn times_add_up() {
     }
 }
 
+/// Twice as long as [`slow`].
+unsafe extern "C" fn slower(_: *const *mut u8, _: u64, _: *mut u8) {
+    std::thread::sleep(std::time::Duration::from_millis(2));
+}
+
+#[test]
+fn a_groups_time_is_divided_among_its_steps() {
+    for threads in [1, 2] {
+        let steps = vec![
+            step("before", slow, 2, vec![]),
+            step("one", slow, 6, vec![]),
+            step("two", slower, 6, vec![]),
+            step("after", slow, 2, vec![]),
+        ];
+        let mut plan = plan(0, steps);
+        plan.groups.push(1..3);
+        let profile = session(plan, threads, DebugOptions::default()).run_profiled().expect("a run");
+        let [before, one, two, after] = &profile.steps[..] else { panic!("four steps") };
+        for step in &profile.steps {
+            assert_eq!(step.spans.iter().map(|span| span.chunks).sum::<u32>(), step.chunks);
+        }
+        // a chunk at a time, so that each is a span
+        assert_eq!((one.spans.len(), two.spans.len()), (6, 6));
+        let ends = |step: &StepProfile| {
+            let spans = || step.spans.iter();
+            (spans().map(|s| s.start_ns).min().expect("spans"), spans().map(|s| s.end_ns).max().expect("spans"))
+        };
+        let group = ends(two).1 - ends(one).0;
+        assert!((group - 2..=group).contains(&(one.total_ns + two.total_ns)), "{one:?} {two:?}");
+        let share = one.total_ns as f64 / group as f64;
+        let busy = |step: &StepProfile| step.busy_ns.iter().sum::<u64>() as f64;
+        assert!((share - busy(one) / (busy(one) + busy(two))).abs() < 1e-3, "{one:?} {two:?}");
+        assert!(ends(before).1 <= ends(one).0 && ends(two).1 <= ends(after).0);
+        assert!(profile.steps.iter().map(|step| step.total_ns).sum::<u64>() <= profile.total_ns);
+    }
+}
+
 #[test]
 fn the_table_is_sorted_and_has_sums() {
     let (_, profile) = profiled(2);
