@@ -12,6 +12,14 @@ pub const CLASSES: usize = 10;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// The version of a crate that this was built with, from Cargo.lock.
+pub fn version(name: &str) -> &'static str {
+    let mut lines = include_str!("../Cargo.lock").lines();
+    let found = lines.any(|line| line == format!("name = \"{name}\""));
+    let line = if found { lines.next() } else { None };
+    line.and_then(|line| line.split('"').nth(1)).unwrap_or("unknown")
+}
+
 pub struct Arguments {
     pub batch: usize,
     pub steps: usize,

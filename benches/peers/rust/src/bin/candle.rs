@@ -5,7 +5,7 @@ use candle_nn::{
     AdamW, BatchNorm, Conv2d, Conv2dConfig, Linear, Module, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap,
     batch_norm, conv2d_no_bias, linear, loss,
 };
-use peers::{Arguments, CLASSES, Result, check_parameters, inference, median_ms, noise, peak_mb};
+use peers::{Arguments, CLASSES, Result, check_parameters, inference, median_ms, noise, peak_mb, version};
 use serde_json::json;
 
 struct ConvNorm {
@@ -108,7 +108,7 @@ fn main() -> Result<()> {
     train_step()?;
     println!("stepped");
     let train_step_ms = median_ms(arguments.steps, train_step)?;
-    let mut result = json!({ "version": VERSION, "train_step_ms": train_step_ms, "rss_mb": peak_mb() });
+    let mut result = json!({ "version": version("candle-core"), "train_step_ms": train_step_ms, "rss_mb": peak_mb() });
     inference(&arguments, &mut result, |size| {
         network.forward_t(if size == 1 { &one } else { &images }, false)?;
         Ok(())
@@ -116,6 +116,3 @@ fn main() -> Result<()> {
     println!("{result}");
     Ok(())
 }
-
-/// As in Cargo.toml.
-const VERSION: &str = "0.11";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use peers::{Arguments, Result, inference, noise};
+use peers::{Arguments, Result, inference, noise, version};
 use serde_json::json;
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::*;
@@ -21,7 +21,7 @@ fn main() -> Result<()> {
         Ok((plan, images))
     };
     let (all, one) = (prepare(arguments.batch)?, prepare(1)?);
-    let mut result = json!({ "version": VERSION });
+    let mut result = json!({ "version": version("tract-onnx") });
     inference(&arguments, &mut result, |batch| {
         let (plan, images) = if batch == 1 { &one } else { &all };
         plan.run(tvec!(images.clone().into()))?;
@@ -30,6 +30,3 @@ fn main() -> Result<()> {
     println!("{result}");
     Ok(())
 }
-
-/// As in Cargo.toml.
-const VERSION: &str = "0.23";
