@@ -111,7 +111,7 @@ impl Role {
             arg.write
                 && match arg.buffer {
                     BufferRef::State(_) | BufferRef::StateAt { .. } => true,
-                    BufferRef::Work(_) => false,
+                    BufferRef::Work(_) | BufferRef::Image(_) => false,
                 }
         });
         match (behind_first_gradient, writes_state) {

@@ -3,7 +3,7 @@
 use super::{ALIGNMENT, Place, Planned, PlannedStep, plan};
 use crate::error::Error;
 use crate::graph::{Graph, Value};
-use crate::ops::{Anchor, BatchNorm, Binary, Coefficients, Conv2d, Fused, Init, Op, Output, Program, Step};
+use crate::ops::{Anchor, BatchNorm, Binary, Coefficients, Conv2d, Fused, Init, Op, Output, Program, ReduceKind, Step};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 
@@ -248,6 +248,48 @@ fn an_optimizer_kernel_updates_all_its_states_in_place() {
     }
 }
 
+/// One kernel updates two parameters; the second segment also reads the first one's parameter if `crossed`.
+fn two_updates(crossed: bool) -> Planned {
+    let mut g = graph();
+    let lr = g.input("lr", DType::F32, []).unwrap();
+    let gradient = x(&mut g, &[4, 8]);
+    let [p, q, other] = ["p", "q", "other"].map(|n| state(&mut g, n, &[4, 8]));
+    let steps = vec![
+        Step::Operand(0),
+        Step::Operand(1),
+        Step::Operand(2),
+        Step::Operand(3),
+        Step::Binary(Binary::Mul, 0, 1),
+        Step::Binary(Binary::Sub, 2, 4),
+        Step::Binary(Binary::Add, 3, 5),
+    ];
+    let (source, unused) = (Program::default(), Program::default());
+    let fused = Fused {
+        anchor: Anchor::Maps { segments: vec![Shape::from([4, 8]); 2], shared: 1 },
+        chunks: 32,
+        source,
+        gradient: unused,
+        result: Program { steps, value: 0, outputs: vec![Output::Full(5), Output::Full(6)] },
+    };
+    let moved = if crossed { p } else { other };
+    let id = g.add(Op::Fused(Box::new(fused)), &[lr, gradient, p, other, gradient, q, moved], "updates").unwrap();
+    g.set_update(p, id.result(0)).unwrap();
+    g.set_update(q, id.result(2)).unwrap();
+    g.set_output("y", id.result(1)).unwrap();
+    g.set_output("z", id.result(3)).unwrap();
+    checked(&g)
+}
+
+#[test]
+fn updates_of_several_parameters_are_made_in_place_where_no_other_segment_reads_them() {
+    let plan = two_updates(false);
+    assert_eq!(kinds(&plan.steps), ["maps"]);
+    assert_eq!([0, 2].map(|r| plan.steps[0].results[r].place), [Place::State(0), Place::State(1)]);
+    let plan = two_updates(true);
+    assert_eq!(kinds(&plan.steps), ["maps", "reshape"]);
+    assert_eq!(plan.steps[0].results[2].place, Place::State(1));
+}
+
 /// `relu(conv(x) + residual)`; `of_source` makes the residual the convolution's own input.
 fn fused_residual(of_source: bool) -> Planned {
     let mut g = graph();
@@ -419,4 +461,68 @@ fn the_check_finds_every_kind_of_damage() {
         let first = p.steps.remove(0);
         p.prepare.push(first);
     });
+}
+
+/// Convolution, element-wise residual and pooling as the fusion passes leave them, for `images` images.
+fn grouped(images: usize) -> Graph {
+    let mut g = graph();
+    let x = x(&mut g, &[images, 4, 4, 2]);
+    let w = state(&mut g, "w", &[3, 3, 2, 2]);
+    let bias = state(&mut g, "b", &[2]);
+    let program = Program {
+        steps: vec![Step::Anchor, Step::Operand(2), Step::Binary(Binary::Add, 0, 1)],
+        value: 0,
+        outputs: vec![Output::Full(2)],
+    };
+    let conv = Conv2d { stride: [1, 1], padding: [[1, 1], [1, 1]], dilation: [1, 1], groups: 1 };
+    let (input, weight) = (Shape::from([images, 4, 4, 2]), Shape::from([3, 3, 2, 2]));
+    let kernel = Fused {
+        anchor: Anchor::Conv2d { conv, input, weight },
+        chunks: crate::ops::fused::chunks_for(images),
+        source: Program::operand(1),
+        gradient: Program::default(),
+        result: program,
+    };
+    let first = g.add(Op::Fused(Box::new(kernel.clone())), &[w, x, bias], "first").unwrap().result(0);
+    let second = g.add(Op::Fused(Box::new(kernel.clone())), &[w, first, bias], "second").unwrap().result(0);
+    let third = g.add(Op::Fused(Box::new(kernel)), &[w, second, bias], "third").unwrap().result(0);
+    let mean = g.reduce(ReduceKind::Mean, third, &[1, 2], false).unwrap();
+    let y = g.exp(mean).unwrap();
+    g.set_output("y", y).unwrap();
+    g.set_output("second", second).unwrap();
+    g
+}
+
+#[test]
+fn inference_goes_image_by_image_through_the_network() {
+    let plan = checked(&grouped(9));
+    assert_eq!(plan.groups, [super::Group { steps: 0..4, images: 9 }]);
+    let place = |step: usize| plan.steps[step].results[0].place;
+    // the first and the third result are never needed at once; an output and what is read behind the group stay
+    assert!(matches!((place(0), place(2)), (Place::Image(0), Place::Image(0))), "{plan}");
+    assert!(matches!((place(1), place(3)), (Place::Work(_), Place::Work(_))), "{plan}");
+    assert_eq!(plan.image_bytes, 4 * 4 * 2 * 4);
+    assert!(plan.steps[..3].iter().all(|step| step.dead_after.is_empty()));
+    assert!(plan.to_string().contains("  image    second"), "{plan}");
+    // few images: threads share out each of them instead
+    assert!(checked(&grouped(7)).groups.is_empty());
+}
+
+#[test]
+fn the_check_finds_damage_in_groups() {
+    let damage = |what: &str, change: &dyn Fn(&mut Planned)| {
+        let mut plan = plan(&grouped(9)).unwrap();
+        change(&mut plan);
+        let said = plan.verify().unwrap_err().to_string();
+        assert!(said.contains(what), "{what}: {said}");
+    };
+    damage("which the group did not make", &|p| p.steps[1].operands[1].place = Place::Image(64));
+    damage("leaves the 128 bytes", &|p| p.steps[0].results[0].place = Place::Image(64));
+    damage("in a group of 0 images", &|p| p.groups.clear());
+    damage("inside a group", &|p| {
+        let dead = p.steps[3].dead_after.clone();
+        p.steps[3].dead_after.clear();
+        p.steps[1].dead_after.push(dead.first().copied().unwrap_or((0, 64)));
+    });
+    damage("must be in the arena", &|p| p.outputs[0].placed.place = Place::Image(0));
 }
