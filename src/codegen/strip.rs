@@ -159,6 +159,27 @@ pub(super) struct Strip {
 }
 
 impl Strip {
+    /// Fills `bytes` (a multiple of 4) behind its pointer with zeros.
+    pub(super) fn zeros(isa: Isa, bytes: usize) -> Option<Strip> {
+        /// Vectors of one turn.
+        const VECTORS: usize = 4;
+        let (lanes, vector) = (isa.lanes(), isa.lanes() as i64 * 4);
+        let mut b = Builder::new(isa, 1, 0);
+        let zero = b.constant(0.0);
+        let store = |b: &mut Builder, v: usize, lanes: usize| {
+            b.store(Place { pointer: 0, offset: v as i64 * vector, lanes }, zero);
+        };
+        let (whole, ragged) = (bytes / 4 / lanes, bytes / 4 % lanes);
+        let turns = whole / VECTORS;
+        b.repeat(Times::Static(turns), &[(0, VECTORS as i64 * vector)], |b| {
+            (0..VECTORS).for_each(|v| store(b, v, lanes))
+        });
+        (turns * VECTORS..whole).for_each(|v| store(&mut b, v, lanes));
+        if ragged > 0 {
+            store(&mut b, whole, ragged);
+        }
+        b.finish()
+    }
     /// Eight-byte entries of the table.
     pub(super) fn table(&self) -> usize {
         let mut depth = 0;
