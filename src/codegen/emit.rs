@@ -123,6 +123,15 @@ impl<'a> Emit<'a> {
         let bytes = self.b.ins().imul(index, stride);
         self.b.ins().iadd(base, bytes)
     }
+    /// `index·scale`
+    pub(super) fn at_index(&mut self, index: Value, scale: usize) -> Value {
+        let scale = self.int(scale as i64);
+        self.b.ins().imul(index, scale)
+    }
+    pub(super) fn max(&mut self, a: Value, b: Value) -> Value {
+        let more = self.b.ins().icmp(IntCC::SignedGreaterThan, a, b);
+        self.b.ins().select(more, a, b)
+    }
     pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
         let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
         self.b.ins().select(less, a, b)
