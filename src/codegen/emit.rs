@@ -300,7 +300,9 @@ impl<'a> Emit<'a> {
 
     /// Fills `bytes` (a multiple of 4) from `base` with zeros.
     pub(super) fn clear(&mut self, base: Value, bytes: usize) {
+        // a call costs as much as some ten stores
         if self.target.isa != Isa::Clif
+            && bytes >= 512
             && let Some(strip) = Strip::zeros(self.target.isa, bytes)
         {
             return self.call_strip(strip, &[base], &[]);
