@@ -20,6 +20,7 @@
 //! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
+//! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example
 //!
@@ -74,6 +75,8 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+#[cfg(feature = "criterion")]
+pub mod bench;
 pub mod codegen;
 pub mod compile;
 pub mod data;

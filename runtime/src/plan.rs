@@ -29,8 +29,8 @@ use std::sync::Arc;
 /// # Safety
 ///
 /// Whoever puts a pointer into a [`Step`] vouches that, called as above for every chunk, it touches
-/// only the bytes of its arguments and of the scratch, writes only to arguments marked `write`, does
-/// not unwind, and leaves the floating-point control register as it was.
+/// only the bytes of its arguments and of the scratch, whatever those hold, writes only to arguments
+/// marked `write`, does not unwind, and leaves the floating-point control register as it was.
 pub type KernelFn = unsafe extern "C" fn(args: *const *mut u8, chunk: u64, scratch: *mut u8);
 
 /// Where an argument lies.

@@ -138,14 +138,17 @@ impl Program {
         self.steps.len()
     }
 
-    /// Number of units.
-    pub(crate) fn units(&self) -> usize {
-        self.units.len()
+    /// The steps of `range`, cut where there are barriers.
+    pub(crate) fn units(&self, range: &Range<usize>) -> Vec<Range<usize>> {
+        let units = &self.units[self.touched(range)];
+        units.iter().map(|unit| common(&unit.steps, range)).collect()
     }
 
-    /// Positions of the steps of a unit.
-    pub(crate) fn steps_of(&self, unit: usize) -> Range<usize> {
-        self.units[unit].steps.clone()
+    /// The units that have steps in `range`.
+    fn touched(&self, range: &Range<usize>) -> Range<usize> {
+        let first = self.units.partition_point(|unit| unit.steps.end <= range.start);
+        let end = self.units.partition_point(|unit| unit.steps.start < range.end);
+        first..end.max(first)
     }
 
     /// Addresses of the arguments of a step.
@@ -154,7 +157,7 @@ impl Program {
         &self.pointers[self.steps[index].args..end]
     }
 
-    /// Runs the units of `range` in order. `own` and `probes` have one entry for each thread.
+    /// Runs the steps of `range` in order. `own` and `probes` have one entry for each thread.
     ///
     /// # Safety
     ///
@@ -168,35 +171,44 @@ impl Program {
         probes: &[Mutex<P>],
     ) {
         debug_assert!(turn.threads() == self.threads && own.len() == self.threads);
+        let (units, steps) = (self.touched(&range), range);
         let probe = |thread: usize| probes[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        if self.threads == 1 || self.units[range.clone()].iter().all(|unit| unit.chunks == 1) {
+        if self.threads == 1 || self.units[units.clone()].iter().all(|unit| unit.chunks == 1) {
             // Nothing to share out: no counters, and the workers may sleep.
             let (probe, own) = (&mut *probe(0), own[0]);
-            for index in range {
+            for index in units {
                 for chunk in 0..self.units[index].chunks {
                     // SAFETY: the caller's promise; chunks run one by one.
-                    unsafe { self.call(index, chunk, own, probe) };
+                    unsafe { self.call(index, &steps, chunk, own, probe) };
                 }
             }
             return;
         }
         // Plans with 4 billion steps do not fit into memory.
-        self.completed.set(range.start as u32);
+        self.completed.set(units.start as u32);
         let (this, patience) = (&*self, turn.patience());
         turn.region(&|thread| {
             // SAFETY: the caller's promise; this is the only region of this program.
-            unsafe { this.walk(range.end, thread, patience, own[thread], &mut *probe(thread)) };
+            unsafe { this.walk(units.end, &steps, thread, patience, own[thread], &mut *probe(thread)) };
         });
-        for unit in &mut self.units[range] {
+        for unit in &mut self.units[units] {
             unit.round += 1;
         }
     }
 
-    /// One thread's way through the units up to `end`.
+    /// One thread's way through the units up to `end`, and there through the steps of `steps`.
     ///
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn walk<P: Probe>(&self, end: usize, thread: usize, patience: Patience, own: Own<'_>, probe: &mut P) {
+    unsafe fn walk<P: Probe>(
+        &self,
+        end: usize,
+        steps: &Range<usize>,
+        thread: usize,
+        patience: Patience,
+        own: Own<'_>,
+        probe: &mut P,
+    ) {
         // A thread that comes late starts where the others are.
         let first = self.completed.get() as usize;
         for index in first..end {
@@ -213,7 +225,7 @@ impl Program {
                     let chunk = part.start + (claimed - start) as u32;
                     // SAFETY: all units before this one are done (`completed` said so), this chunk is
                     // ours alone, and the rest is the caller's promise.
-                    unsafe { self.call(index, chunk, own, probe) };
+                    unsafe { self.call(index, steps, chunk, own, probe) };
                     mine += 1;
                 }
             }
@@ -226,13 +238,13 @@ impl Program {
         }
     }
 
-    /// Takes a chunk through the steps of a unit.
+    /// Takes a chunk through the steps of a unit, as far as they are in `steps`.
     ///
     /// # Safety
     /// As for [`run`](Self::run), and everything the chunk depends on is done.
     #[inline]
-    unsafe fn call<P: Probe>(&self, unit: usize, chunk: u32, own: Own<'_>, probe: &mut P) {
-        for index in self.units[unit].steps.clone() {
+    unsafe fn call<P: Probe>(&self, unit: usize, steps: &Range<usize>, chunk: u32, own: Own<'_>, probe: &mut P) {
+        for index in common(&self.units[unit].steps, steps) {
             let step = &self.steps[index];
             let args = self.pointers(index);
             probe.before_chunk(own.scratch);
@@ -253,6 +265,11 @@ impl Program {
             probe.after_chunk(index);
         }
     }
+}
+
+/// The steps that are in both ranges.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
 }
 
 /// The chunks of a step that thread `owner` starts with. The parts of all threads cover the step;

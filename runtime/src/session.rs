@@ -9,6 +9,7 @@
 //! `run` is one parallel region. The checked modes (`run_checked`, `OUTRIGGER_DEBUG`) make a region of
 //! each step and look at the memory in between.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -215,7 +216,7 @@ impl Session {
         Ok(())
     }
 
-    fn work_range(&self, offset: usize, bytes: usize) -> Result<std::ops::Range<usize>> {
+    fn work_range(&self, offset: usize, bytes: usize) -> Result<Range<usize>> {
         let work_bytes = self.plan.work_bytes;
         match offset.checked_add(bytes) {
             Some(end) if end <= work_bytes => Ok(offset..end),
@@ -233,7 +234,23 @@ impl Session {
         if self.recording.is_some() {
             return self.run_profiled().map(drop);
         }
-        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
+        let all = 0..self.plan.steps.len();
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, false))
+    }
+
+    /// Runs the steps of `range` only, each once and in order, on what arena and state hold: a way to measure a
+    /// part of a plan. Where the memory does not hold what the steps before the range would have left there, the
+    /// results mean nothing. They are harmless: what a kernel touches does not depend on what it reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StepRange`] for steps that the plan does not have; otherwise as for [`run`](Self::run).
+    pub fn run_steps(&mut self, range: Range<usize>) -> Result<()> {
+        let steps = self.plan.steps.len();
+        if range.start > range.end || range.end > steps {
+            return Err(Error::StepRange { start: range.start, end: range.end, steps });
+        }
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, range, turn, access, false))
     }
 
     /// Runs the plan step by step and stops at the first step that makes a NaN or an infinity. State
@@ -246,7 +263,8 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<()> {
         // The prepare steps run again, so that they are checked too.
         self.prepared = None;
-        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, turn, access, true))
+        let all = 0..self.plan.steps.len();
+        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, true))
     }
 
     /// Runs the plan once and measures every step; checks of debug modes are left out. The prepare
@@ -258,11 +276,11 @@ impl Session {
     pub fn run_profiled(&mut self) -> Result<Profile> {
         let (start, profile) = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
-            let (origin, steps, units) = (Instant::now(), program.len(), program.units());
+            let (origin, steps) = (Instant::now(), program.len());
             let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { program.run(turn, 0..units, &own(&session.scratch, &session.image), &recorders) };
+            unsafe { program.run(turn, 0..steps, &own(&session.scratch, &session.image), &recorders) };
             let end = origin.elapsed();
             Ok((origin + start, Profile::new(&session.plan, start, end, recorders)))
         })?;
@@ -292,7 +310,7 @@ impl Session {
         let _flush = FlushDenormals::new();
         if self.prepared != Some(access.version()) {
             self.prepared = None;
-            self.run_phase(Phase::Prepare, &mut turn, &access, finite)?;
+            self.run_phase(Phase::Prepare, 0..plan.prepare.len(), &mut turn, &access, finite)?;
             self.prepared = Some(access.version());
         }
         let outcome = body(self, &mut turn, &access);
@@ -303,27 +321,32 @@ impl Session {
         outcome
     }
 
-    /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
-    fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
+    /// Runs steps of one list; with `finite`, looks for NaN and infinity after each.
+    fn run_phase(
+        &mut self,
+        phase: Phase,
+        range: Range<usize>,
+        turn: &mut Turn<'_>,
+        access: &Access<'_>,
+        finite: bool,
+    ) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let units = self.programs[phase as usize].units();
         let own = own(&self.scratch, &self.image);
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, 0..units, &own, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, range, &own, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
-        for index in 0..units {
-            let (program, unit) = (&mut self.programs[phase as usize], index..index + 1);
-            let steps = program.steps_of(index);
+        for steps in self.programs[phase as usize].units(&range) {
+            let program = &mut self.programs[phase as usize];
             // SAFETY: as above.
             unsafe {
                 if self.debug.poison {
                     self.image.iter().for_each(|image| debug::poison(image.base(), 0..image.bytes()));
-                    program.run(turn, unit, &own, &poison);
+                    program.run(turn, steps.clone(), &own, &poison);
                 } else {
-                    program.run(turn, unit, &own, &self.quiet);
+                    program.run(turn, steps.clone(), &own, &self.quiet);
                 }
             }
             for step in steps {

@@ -131,6 +131,29 @@ fn sessions_share_a_team_and_a_state_from_two_threads() {
 }
 
 #[test]
+fn parts_of_a_plan_make_a_run() {
+    for (threads, debug) in [(1, OFF), (2, OFF), (3, OFF), (2, ALL)] {
+        let (plan, output) = mix_plan(20);
+        let mut session = session(plan, threads, debug);
+        let input: Vec<u32> = (0..N as u32).collect();
+        session.write_work(0, &bytes(&input)).expect("fits");
+        // steps of one chunk and of many, forwards and backwards; the last three in order
+        for range in [3..9, 5..6, 0..0, 1..20, 0..7, 7..8, 8..20] {
+            session.run_steps(range).expect("steps of the plan");
+        }
+        let mut out = vec![0; MIX_BYTES];
+        session.read_work(output, &mut out).expect("in the arena");
+        assert_eq!(words(&out), mix_expected(20, &input));
+        session.run().expect("a run after parts");
+
+        for (start, end) in [(0, 21), (21, 21), (5, 4), (0, usize::MAX)] {
+            let message = session.run_steps(start..end).expect_err("not in the plan").to_string();
+            assert!(message.contains("0..20"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn prepare_runs_only_after_a_change_from_outside() {
     static PREPARED: AtomicU32 = AtomicU32::new(0);
     unsafe extern "C" fn prepare(args: *const *mut u8, chunk: u64, scratch: *mut u8) {

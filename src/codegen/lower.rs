@@ -5,15 +5,16 @@ use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::isa::Isa;
-use super::map::Map;
+use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
+use super::rows::RowSum;
 use super::tile::Tile;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
 use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -22,6 +23,8 @@ use crate::types::{DType, Shape, TensorType};
 pub(super) enum Kernel {
     Nest(Nest),
     Map(Map),
+    Maps(Maps),
+    Rows(RowSum),
     Forward(Forward),
     Backward(Backward),
     Product(Product),
@@ -35,7 +38,7 @@ impl Kernel {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => Vec::new(),
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -44,7 +47,7 @@ impl Kernel {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => 0,
+            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -148,6 +151,13 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
+        Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, .. })
+            if axes.as_slice() == [0] && results[0].shape.last() > 1 =>
+        {
+            let kernel = RowSum::new(operands[0].shape.0[0], results[0].shape.elements());
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Rows(kernel), chunks, 0))
+        }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
@@ -239,6 +249,11 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
             lowered.calls.push(Call { kind, ..call });
         }
+        Anchor::Maps { segments, shared } => {
+            let kernel = Maps::new(segments, *shared, &fused.result, step.operands.len());
+            let chunks = kernel.chunks;
+            lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
+        }
         Anchor::Conv2d { conv, input, weight } => {
             let geometry = Geometry::new(*conv, input, weight)?;
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
@@ -307,7 +322,9 @@ impl Lowered {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images
                 }
-                Kernel::Backward(_) | Kernel::Product(_) | Kernel::Channels(_) => false,
+                Kernel::Backward(_) | Kernel::Product(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => {
+                    false
+                }
             };
             if !fits {
                 let reason = format!("{} cannot be cut into {images} images", call.kind);
@@ -340,7 +357,7 @@ fn image_chunks(geometry: &Geometry) -> usize {
 }
 
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-fn map_chunks(items: usize, channels: usize) -> usize {
+pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
     if items * channels < 8192 { 1 } else { chunks_for(items) }
 }
 

@@ -42,6 +42,7 @@ mod nest_emit;
 mod nest_ops;
 mod region;
 mod region_wide;
+mod rows;
 mod strip;
 mod strip_registers;
 mod strip_wide;
@@ -251,6 +252,8 @@ fn compile_unit(
         Unit::Tile(tile) => tile_clif::emit(tile, &mut e),
         Unit::Kernel(Kernel::Nest(nest)) => nest_emit::emit(nest, &mut e),
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
+        Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
+        Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),

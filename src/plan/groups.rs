@@ -128,6 +128,6 @@ fn fused_walked(fused: &Fused) -> Option<fn(usize) -> bool> {
         // operand 0 is the weight
         Anchor::Conv2d { .. } => plain.then_some(|index| index > 0),
         Anchor::Map(shape) => (plain && shape.rank() > 2).then_some(|_| true),
-        Anchor::ConvBackward { .. } => None,
+        Anchor::Maps { .. } | Anchor::ConvBackward { .. } => None,
     }
 }

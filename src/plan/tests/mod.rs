@@ -248,6 +248,48 @@ fn an_optimizer_kernel_updates_all_its_states_in_place() {
     }
 }
 
+/// One kernel updates two parameters; the second segment also reads the first one's parameter if `crossed`.
+fn two_updates(crossed: bool) -> Planned {
+    let mut g = graph();
+    let lr = g.input("lr", DType::F32, []).unwrap();
+    let gradient = x(&mut g, &[4, 8]);
+    let [p, q, other] = ["p", "q", "other"].map(|n| state(&mut g, n, &[4, 8]));
+    let steps = vec![
+        Step::Operand(0),
+        Step::Operand(1),
+        Step::Operand(2),
+        Step::Operand(3),
+        Step::Binary(Binary::Mul, 0, 1),
+        Step::Binary(Binary::Sub, 2, 4),
+        Step::Binary(Binary::Add, 3, 5),
+    ];
+    let (source, unused) = (Program::default(), Program::default());
+    let fused = Fused {
+        anchor: Anchor::Maps { segments: vec![Shape::from([4, 8]); 2], shared: 1 },
+        chunks: 32,
+        source,
+        gradient: unused,
+        result: Program { steps, value: 0, outputs: vec![Output::Full(5), Output::Full(6)] },
+    };
+    let moved = if crossed { p } else { other };
+    let id = g.add(Op::Fused(Box::new(fused)), &[lr, gradient, p, other, gradient, q, moved], "updates").unwrap();
+    g.set_update(p, id.result(0)).unwrap();
+    g.set_update(q, id.result(2)).unwrap();
+    g.set_output("y", id.result(1)).unwrap();
+    g.set_output("z", id.result(3)).unwrap();
+    checked(&g)
+}
+
+#[test]
+fn updates_of_several_parameters_are_made_in_place_where_no_other_segment_reads_them() {
+    let plan = two_updates(false);
+    assert_eq!(kinds(&plan.steps), ["maps"]);
+    assert_eq!([0, 2].map(|r| plan.steps[0].results[r].place), [Place::State(0), Place::State(1)]);
+    let plan = two_updates(true);
+    assert_eq!(kinds(&plan.steps), ["maps", "reshape"]);
+    assert_eq!(plan.steps[0].results[2].place, Place::State(1));
+}
+
 /// `relu(conv(x) + residual)`; `of_source` makes the residual the convolution's own input.
 fn fused_residual(of_source: bool) -> Planned {
     let mut g = graph();

@@ -125,9 +125,31 @@ fn program(m: &impl Access, p: &Program, shape: &Shape, k: usize, anchor: u64, i
     values
 }
 
+/// A program over each segment in turn: element-wise in its tensors.
+fn segments(m: &mut impl Access, p: &Program, (shapes, shared): (&[Shape], usize), ins: &[TensorType]) {
+    let own = (ins.len() - shared) / shapes.len();
+    for (at, shape) in shapes.iter().enumerate() {
+        let mut p = p.clone();
+        for step in &mut p.steps {
+            match step {
+                Step::Operand(i) if *i >= shared => *i += at * own,
+                _ => {}
+            }
+        }
+        for k in 0..shape.elements() {
+            let values = program(m, &p, shape, k, 0, ins);
+            for (j, o) in p.outputs.iter().enumerate() {
+                let (Output::Full(s) | Output::Sums(s)) = *o;
+                m.write(at * p.outputs.len() + j, k, values[s]);
+            }
+        }
+    }
+}
+
 fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], outs: &[TensorType]) {
     let (source, output) = match &f.anchor {
         Anchor::Map(shape) => (shape.clone(), shape.clone()),
+        Anchor::Maps { segments: shapes, shared } => return segments(m, &f.result, (shapes, *shared), ins),
         Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
             let types = [TensorType::f32(input.clone()), TensorType::f32(weight.clone())];
             let y = Op::Conv2d(*conv).infer(&[&types[0], &types[1]]).unwrap();
