@@ -325,6 +325,13 @@ impl<'a> Emit<'a> {
 
     /// Fills `bytes` (a multiple of 4) from `base` with zeros.
     pub(super) fn clear(&mut self, base: Value, bytes: usize) {
+        // a call costs as much as some ten stores
+        if self.target.isa != Isa::Clif
+            && bytes >= 512
+            && let Some(strip) = Strip::zeros(self.target.isa, bytes)
+        {
+            return self.call_strip(strip, &[base], &[]);
+        }
         let zero = self.float(0.0, 4);
         let end = self.repeat(Count::Static(bytes / 64), &[], &[base], |e, _, carried| {
             for i in 0..4 {
