@@ -23,6 +23,7 @@ use outrigger_runtime::{Argument, BufferRef, Step};
 use crate::error::Error;
 use crate::plan::{ALIGNMENT, Place, Planned, PlannedStep};
 
+mod algorithm;
 mod code;
 mod coefficients;
 mod conv;
@@ -40,7 +41,13 @@ mod region;
 mod tile;
 mod tile_clif;
 mod tile_wide;
+mod transform;
+mod winograd;
+mod winograd_forward;
+mod winograd_grid;
+mod winograd_weight;
 
+pub use algorithm::{Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
@@ -96,13 +103,13 @@ fn has_fma(isa: &OwnedTargetIsa) -> bool {
         || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
 }
 
-/// Compiles every step of `planned` for `isa`.
+/// Compiles every step of `planned`.
 ///
 /// # Errors
 /// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
-pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
+pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error> {
     let lowered: Vec<lower::Lowered> =
-        planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, isa)).collect::<Result<_, _>>()?;
+        planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, settings)).collect::<Result<_, _>>()?;
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
@@ -234,6 +241,8 @@ fn compile_unit(
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WeightTransform(transform)) => transform.emit(&mut e),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
