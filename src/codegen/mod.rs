@@ -134,7 +134,7 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
         }));
     }
     let host = host()?;
-    let objects = with_strips(compile_all(&host, isa, &units, &tiles)?)?;
+    let objects = with_strips(compile_all(&host, settings.isa, &units, &tiles)?)?;
     let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
     let shared = planned.work_bytes.next_multiple_of(ALIGNMENT);

@@ -13,6 +13,8 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Class, Count, Emit, vector};
+use super::isa::Isa;
+use super::strip::{Arithmetic, Builder, Place, Strip, Times, Vector};
 use super::winograd::{Line, LineStep};
 
 /// One operation over vectors; operands are positions of earlier steps.
@@ -148,8 +150,59 @@ pub(super) fn steps(line: &Line, alone: bool) -> Vec<VectorStep> {
 }
 
 impl Transform {
-    /// Emits the loops with Cranelift's vectors.
+    /// Emits the loops: in wide vectors where the target has them and registers suffice, else in Cranelift's.
     pub(super) fn emit(&self, e: &mut Emit<'_>, from: Value, to: Value) {
+        let isa = e.target.isa;
+        let wide = [false, true].into_iter().filter(|_| isa != Isa::Clif).find_map(|alone| self.strip(isa, alone));
+        match wide {
+            Some(strip) => e.call_strip(strip, &[from, to], &[]),
+            None => self.narrow(e, from, to),
+        }
+    }
+
+    fn strip(&self, isa: Isa, alone: bool) -> Option<Strip> {
+        let steps = steps(&self.line, alone);
+        let mut builder = Builder::new(isa, 2, 0);
+        self.strip_loops(&mut builder, 0, &steps);
+        builder.finish()
+    }
+
+    fn strip_loops(&self, b: &mut Builder, depth: usize, steps: &[VectorStep]) {
+        let lanes = b.lanes();
+        let bytes = lanes as i64 * 4;
+        let vectors = Walk { count: self.channels / lanes, from: bytes, to: bytes };
+        let walk = self.loops.get(depth).copied().unwrap_or(vectors);
+        b.repeat(Times::Static(walk.count), &[(0, walk.from), (1, walk.to)], |b| {
+            if depth < self.loops.len() {
+                return self.strip_loops(b, depth + 1, steps);
+            }
+            let mut values: Vec<Vector> = Vec::with_capacity(steps.len());
+            for step in steps {
+                let value = match *step {
+                    VectorStep::Load(row, column) => {
+                        b.load(Place { pointer: 0, offset: self.from.at(row, column), lanes })
+                    }
+                    VectorStep::Add(x, y) => b.arithmetic(Arithmetic::Add, values[x], values[y]),
+                    VectorStep::Sub(x, y) => b.arithmetic(Arithmetic::Sub, values[x], values[y]),
+                    VectorStep::Scale(factor, x) => {
+                        let factor = b.constant(factor);
+                        b.arithmetic(Arithmetic::Mul, values[x], factor)
+                    }
+                    VectorStep::MulAdd(factor, x, y) => {
+                        let factor = b.constant(factor);
+                        b.mul_add(values[x], factor, values[y])
+                    }
+                    VectorStep::Store(row, column, value) => {
+                        b.store(Place { pointer: 1, offset: self.to.at(row, column), lanes }, values[value]);
+                        values[value]
+                    }
+                };
+                values.push(value);
+            }
+        });
+    }
+
+    fn narrow(&self, e: &mut Emit<'_>, from: Value, to: Value) {
         let steps = steps(&self.line, false);
         let mut constants: Vec<(u32, Value)> = Vec::new();
         for step in &steps {
