@@ -40,3 +40,23 @@ pub(super) fn forward(g: &Geometry, settings: Settings, _chunks: usize) -> Optio
         Convolution::Winograd4 => applies(g).then_some(Form::Four),
     }
 }
+
+/// The forms of Winograd that compute a convolution's gradients; one that is not wanted has a form all the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct BackwardForms {
+    pub(super) data: Form,
+    pub(super) filter: Form,
+}
+
+/// The forms of Winograd for the gradients `(data, filter)`, or `None` for the direct kernel.
+pub(super) fn backward(g: &Geometry, settings: Settings, (data, _filter): (bool, bool)) -> Option<BackwardForms> {
+    // the data gradient's own padding is what is left of two pixels
+    if !applies(g) || (data && g.conv.padding.iter().flatten().any(|&p| p > TAPS - 1)) {
+        return None;
+    }
+    match settings.convolution {
+        Convolution::Auto | Convolution::Direct => None,
+        Convolution::Winograd2 => Some(BackwardForms { data: Form::Two, filter: Form::Two }),
+        Convolution::Winograd4 => Some(BackwardForms { data: Form::Four, filter: Form::Four }),
+    }
+}

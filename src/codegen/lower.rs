@@ -11,6 +11,7 @@ use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
 use super::tile::Tile;
+use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
 use super::winograd_grid::Grid;
 use super::winograd_weight::WeightTransform;
@@ -28,6 +29,7 @@ pub(super) enum Kernel {
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
+    WinogradBackward(WinogradBackward),
     WeightTransform(WeightTransform),
     Product(Product),
     Channels(ChannelKernel),
@@ -40,6 +42,7 @@ impl Kernel {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
             Kernel::WinogradForward(f) => f.tiles(),
+            Kernel::WinogradBackward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
             Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) | Kernel::WeightTransform(_) => Vec::new(),
         }
@@ -50,6 +53,7 @@ impl Kernel {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
             Kernel::WinogradForward(f) => f.scratch(),
+            Kernel::WinogradBackward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
             Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) | Kernel::WeightTransform(_) => 0,
         }
@@ -255,7 +259,8 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
                 Some(form) => {
                     let transform = WeightTransform::new(form, [geometry.ci, columns], false);
                     let weight = lowered.transform(transform, &mut arguments, at);
-                    let grid = Grid::new(isa, form, geometry.output, geometry.images.div_ceil(chunks));
+                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
+                    let grid = Grid::new(isa, form, geometry.output, group);
                     let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
                     Kernel::WinogradForward(kernel)
                 }
@@ -269,18 +274,31 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
+            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
+            let columns = padded(geometry.ci);
             let mut at = 0;
             if *data {
                 let taps = geometry.kernel[0] * geometry.kernel[1];
-                let floats = taps * geometry.co * padded(geometry.ci);
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
-                at = lowered.pack(pack, &mut arguments, 0, floats);
+                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, columns);
+                at = lowered.pack(pack, &mut arguments, 0, taps * geometry.co * columns);
             }
+            let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel =
-                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
-            let kernel = Kernel::Backward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            let kernel = match chosen {
+                None => {
+                    let weight = at;
+                    Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })
+                }
+                Some(forms) => {
+                    if *data {
+                        let transform = WeightTransform::new(forms.data, [geometry.co, columns], true);
+                        at = lowered.transform(transform, &mut arguments, at);
+                    }
+                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
+                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
+                }
+            };
+            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
         }
     }
     Some(lowered)

@@ -48,6 +48,8 @@ mod tile_clif;
 mod tile_wide;
 mod transform;
 mod winograd;
+mod winograd_backward;
+mod winograd_filter;
 mod winograd_forward;
 mod winograd_grid;
 mod winograd_weight;
@@ -294,6 +296,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WinogradBackward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WeightTransform(transform)) => transform.emit(&mut e),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),

@@ -61,11 +61,7 @@ impl Convolution {
         }
     }
     pub(super) fn tiles(&self) -> Vec<Tile> {
-        let mut counts = vec![self.grid.capacity()];
-        counts.extend(self.grid.bands().iter().map(|&(_, band)| band * self.grid.tiles()[1]));
-        counts.sort_unstable();
-        counts.dedup();
-        counts.into_iter().flat_map(|tiles| self.batch(tiles).tiles()).collect()
+        self.grid.counts().into_iter().flat_map(|tiles| self.batch(tiles).tiles()).collect()
     }
     /// Tile rows of the block at `block` into V, at the tiles that begin at `v`.
     pub(super) fn scatter(&self, e: &mut Emit<'_>, block: Value, v: Value, rows: usize) {
@@ -101,6 +97,18 @@ impl Convolution {
             let at: Vec<Value> = walked.iter().map(|&(p, stride)| e.offset(p, whole as i64 * stride)).collect();
             self.tile_row(e, taker, &at, size - too_many);
         }
+    }
+    /// All tile rows of `images` images; `pointers` are at the first image.
+    pub(super) fn gather_images(&self, e: &mut Emit<'_>, taker: &Taker<'_>, pointers: &[Value], images: usize) {
+        let scratch = e.scratch();
+        let image = (self.grid.output[0] * self.grid.output[1] * self.channels[1]) as i64 * F;
+        let m = e.offset(scratch, self.m.offset);
+        let mut walked = vec![(m, self.grid.image_tiles() as i64 * self.m.tile)];
+        walked.extend(pointers.iter().map(|&p| (p, image)));
+        e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
+            self.gather(e, taker, &at[1..], at[0], (self.grid.tiles()[0], true));
+            Vec::new()
+        });
     }
     /// One tile row, of which `rows` rows of pixels count; `at` is M, then the taker's pointers.
     fn tile_row(&self, e: &mut Emit<'_>, taker: &Taker<'_>, at: &[Value], rows: usize) {
@@ -208,8 +216,7 @@ impl WinogradForward {
             }
         }
         let taker = Taker { result: &self.result, arguments: &outputs };
-        let [tile_rows, tile_columns] = self.grid.tiles();
-        let (v, m) = (e.offset(scratch, convolution.v.offset), e.offset(scratch, convolution.m.offset));
+        let (tiles, v) = (self.grid.image_tiles(), e.offset(scratch, convolution.v.offset));
         self.grid.groups(e, count, &walked, &|e, at, images| {
             let fill = |e: &mut Emit<'_>, pointers: &[Value]| {
                 self.source.fill(e, &Cursor::new(&inputs, pointers), g.size, g.ci, &block);
@@ -220,21 +227,15 @@ impl WinogradForward {
                 convolution.image(e, calls, &taker, (base, weight), at_output);
                 return;
             }
-            let tiles = (tile_rows * tile_columns) as i64;
-            let mut walked: Vec<(Value, i64)> = vec![(v, tiles * convolution.v.tile)];
+            let mut walked: Vec<(Value, i64)> = vec![(v, tiles as i64 * convolution.v.tile)];
             walked.extend(at_input.iter().map(|&p| (p, g.input_bytes())));
             e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
                 fill(e, &at[1..]);
-                convolution.scatter(e, base, at[0], tile_rows);
+                convolution.scatter(e, base, at[0], self.grid.tiles()[0]);
                 Vec::new()
             });
-            convolution.multiply(e, calls, weight, images * tile_rows * tile_columns);
-            let mut walked: Vec<(Value, i64)> = vec![(m, tiles * convolution.m.tile)];
-            walked.extend(at_output.iter().map(|&p| (p, g.output_bytes())));
-            e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
-                convolution.gather(e, &taker, &at[1..], at[0], (tile_rows, true));
-                Vec::new()
-            });
+            convolution.multiply(e, calls, weight, images * tiles);
+            convolution.gather_images(e, &taker, at_output, images);
         });
     }
 }

@@ -118,37 +118,42 @@ impl Batch {
 }
 
 impl Grid {
-    /// Tiles over `output`, of which `images` images are in a chunk.
-    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], images: usize) -> Grid {
-        let grid = Grid { isa, form, output, group: 1, band: 1 };
+    /// Tiles over `output`, `group` images at a time.
+    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], group: usize) -> Grid {
+        let grid = Grid { isa, form, output, group, band: 1 };
         let [rows, columns] = grid.tiles();
-        if rows * columns >= TILES {
-            let bands = rows.div_ceil(TILES.div_ceil(columns));
-            return Grid { band: rows.div_ceil(bands), ..grid };
-        }
-        // a divisor of the chunk's images leaves none for a second, smaller group
-        let enough = |&group: &usize| images.is_multiple_of(group) && group * rows * columns >= TILES;
-        let group = (1..images).find(enough).unwrap_or(images.max(1));
-        Grid { band: rows, group: group.min(TILES), ..grid }
+        let bands = if group > 1 { 1 } else { rows.div_ceil(TILES.div_ceil(columns)) };
+        Grid { band: rows.div_ceil(bands), ..grid }
     }
-    /// The same images and bands for other pixels of the same convolution.
-    pub(super) fn with(self, form: Form, output: [usize; 2]) -> Grid {
-        let grid = Grid { form, output, ..self };
-        let [rows, columns] = grid.tiles();
-        let band = if self.group > 1 { rows } else { TILES.div_ceil(columns).min(rows) };
-        Grid { band, ..grid }
+    /// Images that are taken together, of a chunk's `images`, so that there are tiles enough over `output`.
+    pub(super) fn group(form: Form, output: [usize; 2], images: usize) -> usize {
+        let tiles: usize = output.map(|pixels| pixels.div_ceil(form.outputs())).iter().product();
+        // a divisor of the chunk's images leaves none for a second, smaller group
+        let enough = |&group: &usize| images.is_multiple_of(group) && group * tiles >= TILES;
+        (1..images).find(enough).unwrap_or(images).clamp(1, TILES.div_ceil(tiles))
     }
 
     /// Rows and columns of tiles.
     pub(super) fn tiles(&self) -> [usize; 2] {
         self.output.map(|pixels| pixels.div_ceil(self.form.outputs()))
     }
+    /// Tiles of an image.
+    pub(super) fn image_tiles(&self) -> usize {
+        self.tiles().iter().product()
+    }
+    /// Numbers of tiles that are multiplied at a time.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![self.capacity()];
+        counts.extend(self.bands().iter().map(|&(_, band)| band * self.tiles()[1]));
+        counts.sort_unstable();
+        counts.dedup();
+        counts
+    }
     /// Tiles that are in scratch at a time.
     pub(super) fn capacity(&self) -> usize {
         self.group * self.band * self.tiles()[1]
     }
-    /// Rows and columns of a block that all tiles can be read from: `size` pixels for every output tile's pixel, two more
-    /// around them.
+    /// Rows and columns of a block that all input tiles can be read from.
     pub(super) fn block(&self) -> [usize; 2] {
         self.tiles().map(|tiles| tiles * self.form.outputs() + 2)
     }
