@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_runtime::{Constant, Plan, StateSlot, Team};
 
-use crate::codegen::{self, Isa};
+use crate::codegen::{self, Convolution, Isa, Settings};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::passes::{self, PassOptions, Report};
@@ -27,6 +27,8 @@ pub struct Options {
     pub passes: PassOptions,
     /// Instruction set of the inner products; `None` takes `OUTRIGGER_ISA` or the widest of this CPU.
     pub isa: Option<Isa>,
+    /// How convolutions are computed. [`Convolution::Auto`] is for all but tests and measurements.
+    pub convolution: Convolution,
 }
 
 /// Sizes of a program.
@@ -69,7 +71,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let isa = options.isa.map_or_else(Isa::from_env, Isa::require)?;
     let (graph, report) = passes::optimise(graph, &options.passes)?;
     let planned = plan::plan(&graph)?;
-    let kernels = codegen::generate(&planned, isa)?;
+    let kernels = codegen::generate(&planned, Settings { isa, convolution: options.convolution })?;
     let code_bytes = kernels.code.bytes;
     let plan = Plan {
         name: planned.name.clone(),

@@ -151,6 +151,7 @@ impl Backward {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![
                 Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * g.co) as i64 },
                 Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * g.co) as i64 },
@@ -182,6 +183,7 @@ impl Backward {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![
                 Loop {
                     count: output_rows,

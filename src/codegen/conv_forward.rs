@@ -80,6 +80,7 @@ impl Forward {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![
                 Loop {
                     count: g.kernel[0],

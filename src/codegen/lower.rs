@@ -1,5 +1,6 @@
 //! A planned step becomes one or more kernels with their arguments.
 
+use super::algorithm::{self, Settings};
 use super::coefficients::ChannelKernel;
 use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
@@ -12,10 +13,14 @@ use super::nest_ops;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
+use super::winograd_backward::WinogradBackward;
+use super::winograd_forward::WinogradForward;
+use super::winograd_grid::Grid;
+use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
-use crate::plan::{Place, Placed, PlannedStep};
+use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
@@ -27,6 +32,9 @@ pub(super) enum Kernel {
     Rows(RowSum),
     Forward(Forward),
     Backward(Backward),
+    WinogradForward(WinogradForward),
+    WinogradBackward(WinogradBackward),
+    WeightTransform(WeightTransform),
     Product(Product),
     Channels(ChannelKernel),
 }
@@ -37,8 +45,15 @@ impl Kernel {
         match self {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
+            Kernel::WinogradForward(f) => f.tiles(),
+            Kernel::WinogradBackward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => Vec::new(),
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -46,8 +61,15 @@ impl Kernel {
         match self {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
+            Kernel::WinogradForward(f) => f.scratch(),
+            Kernel::WinogradBackward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => 0,
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -98,10 +120,6 @@ fn argument(placed: &Placed, write: bool) -> KernelArgument {
     }
 }
 
-fn step_argument(floats: usize, write: bool) -> KernelArgument {
-    KernelArgument { place: ArgumentPlace::Step(0), bytes: floats * 4, write, float: true }
-}
-
 /// Operands, then results.
 fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     let operands = step.operands.iter().map(|p| argument(p, false));
@@ -118,8 +136,8 @@ const MOST_SCRATCH: usize = 1 << 30;
 /// padded images do not fit into a worker's scratch.
 ///
 /// `images`: the step belongs to a group, whose chunks are so many images.
-pub(super) fn lower(step: &PlannedStep, isa: Isa, images: Option<usize>) -> Result<Lowered, Error> {
-    let mut lowered = kernels(step, isa)?;
+pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
+    let mut lowered = kernels(step, settings)?;
     if let Some(images) = images {
         lowered.cut(images, &step.name)?;
     }
@@ -135,7 +153,7 @@ pub(super) fn lower(step: &PlannedStep, isa: Isa, images: Option<usize>) -> Resu
     }
 }
 
-fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
+fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -143,7 +161,7 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
-        Op::Fused(fused) => lower_fused(step, fused, isa).ok_or_else(missing),
+        Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
         // convolutions of one group are wrapped in `Fused` by the lowering pass
         Op::Conv2d(Conv2d { groups: 1, .. })
         | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
@@ -158,7 +176,7 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -234,7 +252,8 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
     })
 }
 
-fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
+fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
+    let isa = settings.isa;
     let kind = fused.anchor.name();
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {
@@ -258,20 +277,30 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let geometry = Geometry::new(*conv, input, weight)?;
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
+            let chosen = algorithm::forward(&geometry, settings, fused.chunks);
             let mut at = 0;
-            if !geometry.co.is_multiple_of(PANEL) {
-                let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
-                let floats = rows * padded(geometry.co);
-                let pack = nest_ops::pack(rows, geometry.co, padded(geometry.co));
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
+            let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
+            let columns = padded(geometry.co);
+            if columns != geometry.co {
+                let pack = nest_ops::pack(rows, geometry.co, columns);
+                at = lowered.pack(pack, &mut arguments, 0, rows * columns);
             }
             // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
-            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
+            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
             let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
-            let kernel = Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at });
-            lowered.calls.push(Call { kernel, arguments, chunks, flops: geometry.flops(), kind });
+            let flops = geometry.flops();
+            let kernel = match chosen {
+                None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
+                Some(form) => {
+                    let transform = WeightTransform::new(form, [geometry.ci, columns], false);
+                    let weight = lowered.transform(transform, &mut arguments, at);
+                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
+                    let grid = Grid::new(isa, form, geometry.output, group);
+                    let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
+                    Kernel::WinogradForward(kernel)
+                }
+            };
+            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
             let geometry = Geometry::new(*conv, input, weight)?;
@@ -280,31 +309,63 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
+            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
+            let columns = padded(geometry.ci);
             let mut at = 0;
             if *data {
                 let taps = geometry.kernel[0] * geometry.kernel[1];
-                let floats = taps * geometry.co * padded(geometry.ci);
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
+                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, columns);
+                at = lowered.pack(pack, &mut arguments, 0, taps * geometry.co * columns);
             }
+            let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel =
-                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
-            let kernel = Kernel::Backward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            let kernel = match chosen {
+                None => {
+                    let weight = at;
+                    Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })
+                }
+                Some(forms) => {
+                    if *data {
+                        let transform = WeightTransform::new(forms.data, [geometry.co, columns], true);
+                        at = lowered.transform(transform, &mut arguments, at);
+                    }
+                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
+                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
+                }
+            };
+            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
         }
     }
     Some(lowered)
 }
 
 impl Lowered {
-    /// Puts a copy of `from` in panels into the step's own memory.
-    fn pack(&mut self, nest: Nest, from: KernelArgument, floats: usize) {
-        self.step_bytes = self.step_bytes.max(floats * 4);
-        let arguments = vec![from, step_argument(floats, true)];
-        self.packs.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
+    /// where.
+    fn pack(&mut self, nest: Nest, arguments: &mut Vec<KernelArgument>, from: usize, floats: usize) -> usize {
+        let chunks = nest.chunks;
+        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
+    }
+    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
+    fn transform(&mut self, kernel: WeightTransform, arguments: &mut Vec<KernelArgument>, from: usize) -> usize {
+        let (chunks, floats) = (kernel.chunks, kernel.floats());
+        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
+    }
+    fn packing(
+        &mut self,
+        kernel: Kernel,
+        chunks: usize,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+        floats: usize,
+    ) -> usize {
+        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
+        self.step_bytes = at + floats * 4;
+        let to = KernelArgument { place: ArgumentPlace::Step(at), bytes: floats * 4, write: true, float: true };
+        let from = KernelArgument { write: false, ..arguments[from].clone() };
+        arguments.push(KernelArgument { write: false, ..to.clone() });
+        self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
+        arguments.len() - 1
     }
     /// Makes every chunk of the calls one image.
     ///
@@ -317,14 +378,19 @@ impl Lowered {
                     forward.chunks = images;
                     forward.geometry.images == images
                 }
+                Kernel::WinogradForward(forward) => forward.cut(images),
                 Kernel::Map(map) => map.cut(images),
                 Kernel::Nest(nest) => {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images
                 }
-                Kernel::Backward(_) | Kernel::Product(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Channels(_) => {
-                    false
-                }
+                Kernel::Backward(_)
+                | Kernel::WinogradBackward(_)
+                | Kernel::WeightTransform(_)
+                | Kernel::Product(_)
+                | Kernel::Maps(_)
+                | Kernel::Rows(_)
+                | Kernel::Channels(_) => false,
             };
             if !fits {
                 let reason = format!("{} cannot be cut into {images} images", call.kind);
@@ -427,9 +493,7 @@ fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) ->
         } else {
             nest_ops::pack(matrices * k, n, padded(n))
         };
-        lowered.pack(pack, arguments[1].clone(), floats);
-        at = arguments.len();
-        arguments.push(step_argument(floats, false));
+        at = lowered.pack(pack, &mut arguments, 1, floats);
     }
     let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
     product.chunks = product.natural_chunks();

@@ -38,6 +38,7 @@ impl Product {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![Loop { count: self.k, a: step, b }],
             a_row: row,
             c_row: b,

@@ -25,6 +25,7 @@ use outrigger_runtime::Step;
 use crate::error::Error;
 use crate::plan::Planned;
 
+mod algorithm;
 mod assemble;
 mod code;
 mod coefficients;
@@ -49,7 +50,15 @@ mod strip_wide;
 mod tile;
 mod tile_clif;
 mod tile_wide;
+mod transform;
+mod winograd;
+mod winograd_backward;
+mod winograd_filter;
+mod winograd_forward;
+mod winograd_grid;
+mod winograd_weight;
 
+pub use algorithm::{Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
@@ -109,15 +118,15 @@ fn has_fma(isa: &OwnedTargetIsa) -> bool {
         || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
 }
 
-/// Compiles every step of `planned` for `isa`.
+/// Compiles every step of `planned`.
 ///
 /// # Errors
 /// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
-pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
+pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error> {
     let prepare = planned.prepare.iter().map(|step| (step, None));
     let main = planned.steps.iter().enumerate().map(|(at, step)| (step, planned.group(at).map(|group| group.images)));
     let lowered: Vec<Lowered> =
-        prepare.chain(main).map(|(step, images)| lower::lower(step, isa, images)).collect::<Result<_, _>>()?;
+        prepare.chain(main).map(|(step, images)| lower::lower(step, settings, images)).collect::<Result<_, _>>()?;
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
@@ -136,7 +145,7 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
         }));
     }
     let host = host()?;
-    let objects = with_strips(compile_all(&host, isa, &units, &tiles)?)?;
+    let objects = with_strips(compile_all(&host, settings.isa, &units, &tiles)?)?;
     let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
     let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
@@ -256,6 +265,9 @@ fn compile_unit(
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WinogradBackward(conv)) => conv.emit(&mut e, &calls),
+        Unit::Kernel(Kernel::WeightTransform(transform)) => transform.emit(&mut e),
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }

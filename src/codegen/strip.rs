@@ -85,6 +85,8 @@ pub(super) enum Op {
         offset: i64,
     },
     Arithmetic(Arithmetic, Vector, Vector),
+    /// `a · b + c`, rounded once.
+    MulAdd(Vector, Vector, Vector),
     Sqrt(Vector),
     /// A mask.
     Compare(Comparison, Vector, Vector),
@@ -118,6 +120,7 @@ impl Op {
             Op::Arithmetic(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
             Op::Accumulate { sum, value } => vec![sum, value],
             Op::Blend { mask, yes, no } => vec![mask, yes, no],
+            Op::MulAdd(a, b, c) => vec![a, b, c],
         }
     }
     /// The memory that it touches; a broadcast's is one lane.
@@ -126,6 +129,7 @@ impl Op {
             Op::Load(place) | Op::Store(place, _) => Some(place),
             Op::Broadcast { pointer, offset } => Some(Place { pointer, offset, lanes: 1 }),
             Op::Arithmetic(..)
+            | Op::MulAdd(..)
             | Op::Sqrt(_)
             | Op::Compare(..)
             | Op::Blend { .. }
@@ -213,6 +217,9 @@ impl Builder {
         strip_registers::allocate(&self.strip).map(|_| self.strip)
     }
 
+    pub(super) fn lanes(&self) -> usize {
+        self.strip.isa.lanes()
+    }
     pub(super) fn bits(&mut self, bits: u32) -> Vector {
         let constants = &mut self.strip.constants;
         let known = constants.iter().position(|&c| c == bits);
@@ -239,6 +246,9 @@ impl Builder {
     }
     pub(super) fn arithmetic(&mut self, op: Arithmetic, a: Vector, b: Vector) -> Vector {
         self.push(Op::Arithmetic(op, a, b))
+    }
+    pub(super) fn mul_add(&mut self, a: Vector, b: Vector, c: Vector) -> Vector {
+        self.push(Op::MulAdd(a, b, c))
     }
     pub(super) fn sqrt(&mut self, a: Vector) -> Vector {
         self.push(Op::Sqrt(a))

@@ -96,6 +96,7 @@ fn makes_value(op: &Op) -> bool {
         Op::Load(_)
         | Op::Broadcast { .. }
         | Op::Arithmetic(..)
+        | Op::MulAdd(..)
         | Op::Sqrt(_)
         | Op::Compare(..)
         | Op::Blend { .. }

@@ -28,7 +28,7 @@ pub fn executors() -> Vec<Box<dyn Executor>> {
     let mut all: Vec<Box<dyn Executor>> = Vec::new();
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
         for (name, passes) in [("fused", PassOptions::default()), ("unfused", PassOptions::unfused())] {
-            let options = Options { isa: Some(isa), passes };
+            let options = Options { isa: Some(isa), passes, ..Options::default() };
             all.push(Box::new(Compiled::new(format!("{name} for {isa}"), options)));
         }
     }
