@@ -17,8 +17,9 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
+//! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
-//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`] |
+//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //!
 //! # Example
 //!
@@ -92,7 +93,7 @@ pub mod types;
 pub use compile::{Options, Program, compile};
 pub use error::Error;
 pub use graph::{Graph, Value};
-pub use outrigger_runtime::Team;
+pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;

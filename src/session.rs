@@ -124,7 +124,8 @@ impl Session {
         }
     }
 
-    /// Runs the program once.
+    /// Runs the program once. With `OUTRIGGER_PROFILE` in the environment, also measures it (see
+    /// [`outrigger_runtime`]).
     ///
     /// # Errors
     /// [`Error::Option`] when an input has no value; [`Error::Runtime`].
@@ -170,11 +171,11 @@ impl Session {
         let mut bytes = vec![0; port.placed.ty.bytes()];
         match port.placed.place {
             Place::Work(offset) => self.runtime.read_work(offset, &mut bytes)?,
-            // the plan copies outputs that are state
-            Place::State(_) => {
+            // the plan copies outputs that are state, and nothing else leaves a group's own memory
+            Place::State(_) | Place::Image(_) => {
                 return Err(Error::Option {
                     option: format!("output \"{name}\""),
-                    reason: "was planned as state, not in the arena".to_string(),
+                    reason: format!("was planned at {}, not in the arena", port.placed.place),
                 });
             }
         }

@@ -20,8 +20,9 @@ use crate::flush::FlushDenormals;
 use crate::memory::Region;
 use crate::plan::{Argument, BufferRef, Phase, Plan, Step};
 use crate::profile::{Profile, Recorder};
-use crate::program::{Probe, Program, Quiet};
+use crate::program::{Own, Probe, Program, Quiet};
 use crate::ranges::Ranges;
+use crate::recording::Recording;
 use crate::state::{Access, State};
 use crate::team::{Team, Turn};
 
@@ -34,6 +35,8 @@ pub struct Session {
     arena: Region,
     /// One for each thread.
     scratch: Vec<Region>,
+    /// One for each thread.
+    image: Vec<Region>,
     /// The steps of each [`Phase`].
     programs: [Program; 2],
     /// One for each thread.
@@ -43,6 +46,8 @@ pub struct Session {
     /// In the mode `bounds`: of the arena, then of each thread's scratch.
     canaries: Vec<Canaries>,
     last_profile: Option<Profile>,
+    /// With `OUTRIGGER_PROFILE`, outside of debug modes: the runs to write down.
+    recording: Option<Recording>,
 }
 
 impl std::fmt::Debug for Session {
@@ -91,15 +96,21 @@ impl Session {
             .map(|_| Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch"))
             .collect::<Result<Vec<_>>>()?;
 
+        let image = (0..team.threads())
+            .map(|_| Region::new(plan.image_bytes, debug.bounds, "a worker's memory for an image"))
+            .collect::<Result<Vec<_>>>()?;
+
         let resolve = |arg: &Argument| match arg.buffer {
             BufferRef::State(slot) => slots[slot],
             // SAFETY: `validate` has checked that the offset lies inside the slot.
             BufferRef::StateAt { slot, offset } => unsafe { slots[slot].add(offset) },
             // SAFETY: `validate` has checked that the offset lies inside the arena.
             BufferRef::Work(offset) => unsafe { arena.base().add(offset) },
+            // The worker that runs the chunk puts its own address there.
+            BufferRef::Image(_) => std::ptr::null_mut(),
         };
-        let programs =
-            [Phase::Prepare, Phase::Main].map(|phase| Program::new(plan.phase(phase), team.threads(), resolve));
+        let programs = [Phase::Prepare, Phase::Main]
+            .map(|phase| Program::new(plan.phase(phase), &plan.units(phase), team.threads(), resolve));
         let quiet = (0..team.threads()).map(|_| Mutex::new(Quiet)).collect();
         let mut session = Session {
             plan,
@@ -108,11 +119,13 @@ impl Session {
             debug,
             arena,
             scratch,
+            image,
             programs,
             quiet,
             prepared: None,
             canaries: Vec::new(),
             last_profile: None,
+            recording: if debug.any() { None } else { Recording::from_env() },
         };
         session.fill_arena();
         Ok(session)
@@ -134,12 +147,14 @@ impl Session {
             for constant in &self.plan.constants {
                 owned.insert(constant.offset..constant.offset + constant.bytes.len());
             }
-            let mut all = Ranges::default();
+            let (mut all, mut images) = (Ranges::default(), Ranges::default());
             all.insert(0..self.plan.scratch_bytes);
+            images.insert(0..self.plan.image_bytes);
             // SAFETY: arena and scratch are new and ours, and steps may use only what is owned.
             self.canaries = unsafe {
                 let scratch = self.scratch.iter().map(|scratch| Canaries::new(scratch, &all));
-                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).collect()
+                let image = self.image.iter().map(|image| Canaries::new(image, &images));
+                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).chain(image).collect()
             };
         }
         for constant in &self.plan.constants {
@@ -208,12 +223,16 @@ impl Session {
         }
     }
 
-    /// Runs the plan once. Waits for the team, and for other users of the state.
+    /// Runs the plan once. Waits for the team, and for other users of the state. Measured if the environment says so
+    /// (`OUTRIGGER_PROFILE`).
     ///
     /// # Errors
     ///
     /// None but those of a debug mode: [`Error::OutOfBounds`].
     pub fn run(&mut self) -> Result<()> {
+        if self.recording.is_some() {
+            return self.run_profiled().map(drop);
+        }
         self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
     }
 
@@ -237,21 +256,24 @@ impl Session {
     ///
     /// None but those of a debug mode, from the prepare steps.
     pub fn run_profiled(&mut self) -> Result<Profile> {
-        let profile = self.execute(false, |session, turn, _| {
+        let (start, profile) = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
-            let (origin, steps) = (Instant::now(), program.len());
+            let (origin, steps, units) = (Instant::now(), program.len(), program.units());
             let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { program.run(turn, 0..steps, &session.scratch, &recorders) };
+            unsafe { program.run(turn, 0..units, &own(&session.scratch, &session.image), &recorders) };
             let end = origin.elapsed();
-            Ok(Profile::new(&session.plan, start, end, recorders))
+            Ok((origin + start, Profile::new(&session.plan, start, end, recorders)))
         })?;
+        if let Some(recording) = &mut self.recording {
+            recording.add(start, &profile);
+        }
         self.last_profile = Some(profile.clone());
         Ok(profile)
     }
 
-    /// What the last [`run_profiled`](Self::run_profiled) measured.
+    /// What the last measured run took.
     pub fn last_profile(&self) -> Option<&Profile> {
         self.last_profile.as_ref()
     }
@@ -284,24 +306,29 @@ impl Session {
     /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
     fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let steps = self.programs[phase as usize].len();
+        let units = self.programs[phase as usize].units();
+        let own = own(&self.scratch, &self.image);
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, 0..units, &own, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
-        for index in 0..steps {
-            let (program, step) = (&mut self.programs[phase as usize], index..index + 1);
+        for index in 0..units {
+            let (program, unit) = (&mut self.programs[phase as usize], index..index + 1);
+            let steps = program.steps_of(index);
             // SAFETY: as above.
             unsafe {
                 if self.debug.poison {
-                    program.run(turn, step, &self.scratch, &poison);
+                    self.image.iter().for_each(|image| debug::poison(image.base(), 0..image.bytes()));
+                    program.run(turn, unit, &own, &poison);
                 } else {
-                    program.run(turn, step, &self.scratch, &self.quiet);
+                    program.run(turn, unit, &own, &self.quiet);
                 }
             }
-            self.look(phase, index, access, finite)?;
+            for step in steps {
+                self.look(phase, step, access, finite)?;
+            }
         }
         Ok(())
     }
@@ -309,13 +336,14 @@ impl Session {
     /// After a step of a checked run: damage first, then values, then poison on what is dead.
     fn look(&self, phase: Phase, index: usize, access: &Access<'_>, finite: bool) -> Result<()> {
         let step = &self.plan.phase(phase)[index];
-        let arena_and_scratch = [&self.arena].into_iter().chain(&self.scratch).zip(&self.canaries);
-        for (i, (region, canaries)) in arena_and_scratch.enumerate() {
+        let memories = [&self.arena].into_iter().chain(&self.scratch).chain(&self.image);
+        for (i, (region, canaries)) in memories.zip(&self.canaries).enumerate() {
             // SAFETY: the region is the one the canaries were made for, and no kernel is running.
             if let Some(offset) = unsafe { canaries.check(region) } {
                 let memory = match i {
                     0 => "the work arena".to_string(),
-                    _ => format!("the scratch of thread {}", i - 1),
+                    _ if i <= self.scratch.len() => format!("the scratch of thread {}", i - 1),
+                    _ => format!("the memory for an image of thread {}", i - 1 - self.scratch.len()),
                 };
                 return Err(damage(phase, index, step, memory, offset));
             }
@@ -335,6 +363,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The memory of each worker.
+fn own<'m>(scratch: &'m [Region], image: &'m [Region]) -> Vec<Own<'m>> {
+    scratch.iter().zip(image).map(|(scratch, image)| Own { scratch, image }).collect()
 }
 
 fn damage(phase: Phase, index: usize, step: &Step, memory: String, offset: i64) -> Error {

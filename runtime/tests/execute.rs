@@ -217,3 +217,45 @@ fn a_plan_without_steps_runs() {
         assert!(session.run_profiled().expect("a run").steps.is_empty());
     }
 }
+
+/// A chunk of a group goes through all its steps in one worker's memory: the sums are those of the chunk alone.
+#[test]
+fn groups_take_a_chunk_through_all_steps() {
+    /// args: u32 to read, u32 to write, one a chunk.
+    unsafe extern "C" fn add_chunk(args: *const *mut u8, chunk: u64, _: *mut u8) {
+        let at = chunk as usize;
+        // SAFETY: both arguments have an element for this chunk at its place in the whole tensor.
+        unsafe { *(*args.add(1)).cast::<u32>().add(at) = *(*args).cast::<u32>().add(at) * 3 + chunk as u32 };
+    }
+    const CHUNKS: usize = 40;
+    let whole = CHUNKS * 4;
+    let part = |offset| BufferRef::Image(offset);
+    let steps = vec![
+        step("first", add_chunk, CHUNKS as u32, vec![read(BufferRef::Work(0), whole), write(part(0), 4)]),
+        step("second", add_chunk, CHUNKS as u32, vec![read(part(0), 4), write(part(64), 4)]),
+        step("third", add_chunk, CHUNKS as u32, vec![read(part(64), 4), write(BufferRef::Work(192), whole)]),
+        step(
+            "alone",
+            add_chunk,
+            CHUNKS as u32,
+            vec![read(BufferRef::Work(192), whole), write(BufferRef::Work(384), whole)],
+        ),
+    ];
+    let mut plan = plan(576, steps);
+    plan.image_bytes = 128;
+    plan.groups.push(0..3);
+    for (threads, debug) in [(1, OFF), (2, OFF), (5, OFF), (1, ALL), (3, ALL)] {
+        let mut session = session(plan.clone(), threads, debug);
+        for round in 0..200 {
+            let input: Vec<u32> = (0..CHUNKS as u32).map(|i| i * 7 + round).collect();
+            session.write_work(0, &bytes(&input)).expect("in the arena");
+            session.run().expect("a run");
+            let mut out = vec![0; whole];
+            session.read_work(384, &mut out).expect("in the arena");
+            let once = |i: usize, x: u32| x * 3 + i as u32;
+            let want: Vec<u32> =
+                input.iter().enumerate().map(|(i, &x)| once(i, once(i, once(i, once(i, x))))).collect();
+            assert_eq!(words(&out), want, "{threads} threads, round {round}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! A planned step becomes one or more kernels with their arguments.
 
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Forward, Geometry, PANEL, padded};
+use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
+use super::conv_forward::Forward;
 use super::isa::Isa;
 use super::map::{Map, Maps};
 use super::matmul::Product;
@@ -82,6 +83,8 @@ pub(super) struct Call {
 /// The kernels of a step, in order, and the bytes they share.
 #[derive(Debug, Default)]
 pub(super) struct Lowered {
+    /// Copies of weights in panels, which run before the calls.
+    pub(super) packs: Vec<Call>,
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
 }
@@ -113,8 +116,13 @@ const MOST_SCRATCH: usize = 1 << 30;
 /// # Errors
 /// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass), and for one whose
 /// padded images do not fit into a worker's scratch.
-pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
-    let lowered = kernels(step, isa)?;
+///
+/// `images`: the step belongs to a group, whose chunks are so many images.
+pub(super) fn lower(step: &PlannedStep, isa: Isa, images: Option<usize>) -> Result<Lowered, Error> {
+    let mut lowered = kernels(step, isa)?;
+    if let Some(images) = images {
+        lowered.cut(images, &step.name)?;
+    }
     match lowered.calls.iter().map(|call| call.kernel.scratch()).max() {
         Some(bytes) if bytes > MOST_SCRATCH => Err(Error::Codegen {
             path: step.name.clone(),
@@ -179,7 +187,7 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
                     kind: step.op.kind(),
                 })
                 .collect();
-            Ok(Lowered { calls, step_bytes: 0 })
+            Ok(Lowered { calls, ..Lowered::default() })
         }
     }
 }
@@ -195,7 +203,7 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     let last = steps.len() - 1;
     let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
     let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], step_bytes: 0 })
+    Some(Lowered { calls: vec![call], ..Lowered::default() })
 }
 
 fn points(nest: &Nest) -> u64 {
@@ -204,7 +212,7 @@ fn points(nest: &Nest) -> u64 {
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
-    Lowered { calls: vec![call], step_bytes: 0 }
+    Lowered { calls: vec![call], ..Lowered::default() }
 }
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
@@ -259,10 +267,11 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
                 at = arguments.len();
                 arguments.push(step_argument(floats, false));
             }
-            let kernel = Forward { isa, geometry, chunks: fused.chunks, source, result, weight: at };
-            let flops = geometry.flops();
-            let kernel = Kernel::Forward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
+            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
+            let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
+            let kernel = Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at });
+            lowered.calls.push(Call { kernel, arguments, chunks, flops: geometry.flops(), kind });
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
             let geometry = Geometry::new(*conv, input, weight)?;
@@ -295,8 +304,58 @@ impl Lowered {
     fn pack(&mut self, nest: Nest, from: KernelArgument, floats: usize) {
         self.step_bytes = self.step_bytes.max(floats * 4);
         let arguments = vec![from, step_argument(floats, true)];
-        self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+        self.packs.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
     }
+    /// Makes every chunk of the calls one image.
+    ///
+    /// # Errors
+    /// [`Error::Codegen`] for a kernel that cannot be cut so: the plan should not have put it into a group.
+    fn cut(&mut self, images: usize, path: &str) -> Result<(), Error> {
+        for call in &mut self.calls {
+            let fits = match &mut call.kernel {
+                Kernel::Forward(forward) => {
+                    forward.chunks = images;
+                    forward.geometry.images == images
+                }
+                Kernel::Map(map) => map.cut(images),
+                Kernel::Nest(nest) => {
+                    nest.chunks = images;
+                    nest.extents.len() > 1 && nest.extents[0] == images
+                }
+                Kernel::Backward(_)
+                | Kernel::Maps(_)
+                | Kernel::Rows(_)
+                | Kernel::Product(_)
+                | Kernel::Channels(_) => false,
+            };
+            if !fits {
+                let reason = format!("{} cannot be cut into {images} images", call.kind);
+                return Err(Error::Codegen { path: path.to_string(), reason });
+            }
+            call.chunks = images;
+        }
+        Ok(())
+    }
+    /// All calls in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
+        self.packs.iter().chain(&self.calls)
+    }
+}
+
+/// Chunks of a convolution without partial sums: images, or equal bands of the rows of each if there are few. A band
+/// has work for at least some microseconds, far more than handing it out costs.
+fn image_chunks(geometry: &Geometry) -> usize {
+    const IMAGES: usize = 16;
+    const BAND_FLOPS: u64 = 1 << 20;
+    let images = geometry.images;
+    if images == 0 || images >= IMAGES {
+        return chunks_for(images);
+    }
+    let rows = geometry.output[0];
+    let most = ((geometry.flops() / images as u64) / BAND_FLOPS) as usize;
+    let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
+    // as many bands as there are when each but the last has the same number of rows
+    images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
 }
 
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.

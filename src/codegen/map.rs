@@ -24,6 +24,25 @@ pub(super) struct Map {
 }
 
 impl Map {
+    /// Makes each chunk one of `images` equal parts; `false` if that cannot be.
+    pub(super) fn cut(&mut self, images: usize) -> bool {
+        let elements = self.items * self.channels;
+        if !elements.is_multiple_of(images) || self.program.program.has_sums() {
+            return false;
+        }
+        // without per-channel operands any width will do, so take one that divides an image
+        let part = elements / images;
+        if !part.is_multiple_of(self.channels) {
+            if self.program.has_channels() {
+                return false;
+            }
+            self.channels = part;
+            self.items = images;
+        }
+        self.chunks = images;
+        true
+    }
+
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let (first, count) = e.chunk_range(self.items, self.chunks);
         self.program.clear_sums(e, self.channels);

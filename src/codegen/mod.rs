@@ -9,6 +9,8 @@
 //! result, does not depend on the number of threads. Cranelift and the assembler appear only here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,16 +19,18 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, ModuleReloc};
-use outrigger_runtime::{Argument, BufferRef, Step};
+use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
+use outrigger_runtime::Step;
 
 use crate::error::Error;
-use crate::plan::{ALIGNMENT, Place, Planned, PlannedStep};
+use crate::plan::Planned;
 
+mod assemble;
 mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod conv_forward;
 mod emit;
 mod isa;
 mod lower;
@@ -37,7 +41,11 @@ mod nest;
 mod nest_emit;
 mod nest_ops;
 mod region;
+mod region_wide;
 mod rows;
+mod strip;
+mod strip_registers;
+mod strip_wide;
 mod tile;
 mod tile_clif;
 mod tile_wide;
@@ -45,9 +53,11 @@ mod tile_wide;
 pub use code::Code;
 pub use isa::Isa;
 
+use assemble::Assembly;
 use code::Object;
-use emit::{Emit, Target};
-use lower::{ArgumentPlace, Call, Kernel};
+use emit::{Emit, STRIPS, Target};
+use lower::{Kernel, Lowered};
+use strip::Strip;
 use tile::Tile;
 
 /// The compiled steps of a plan.
@@ -56,9 +66,11 @@ pub struct Kernels {
     pub prepare: Vec<Step>,
     /// Runnable form of [`Planned::steps`].
     pub steps: Vec<Step>,
+    /// Runs of `steps` that are taken chunk by chunk.
+    pub groups: Vec<Range<usize>>,
     /// Owner of the machine code.
     pub code: Arc<Code>,
-    /// Size of the arena: the plan's, and the memory that single steps need for packed weights.
+    /// Size of the arena: the plan's, and the memory for packed weights.
     pub work_bytes: usize,
     /// Scratch of each worker.
     pub scratch_bytes: usize,
@@ -102,14 +114,16 @@ fn has_fma(isa: &OwnedTargetIsa) -> bool {
 /// # Errors
 /// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
 pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
-    let lowered: Vec<lower::Lowered> =
-        planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, isa)).collect::<Result<_, _>>()?;
+    let prepare = planned.prepare.iter().map(|step| (step, None));
+    let main = planned.steps.iter().enumerate().map(|(at, step)| (step, planned.group(at).map(|group| group.images)));
+    let lowered: Vec<Lowered> =
+        prepare.chain(main).map(|(step, images)| lower::lower(step, isa, images)).collect::<Result<_, _>>()?;
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
     // the unit of each call, in order
     let mut called: Vec<u32> = Vec::new();
-    for call in lowered.iter().flat_map(|l| &l.calls) {
+    for call in lowered.iter().flat_map(Lowered::all) {
         for tile in call.kernel.tiles() {
             tiles.entry(tile.clone()).or_insert_with(|| {
                 units.push(Unit::Tile(tile));
@@ -122,65 +136,69 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
         }));
     }
     let host = host()?;
-    let objects = compile_all(&host, &units, &tiles)?;
-    let functions = units.len();
+    let objects = with_strips(compile_all(&host, isa, &units, &tiles)?)?;
+    let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
-    let shared = planned.work_bytes.next_multiple_of(ALIGNMENT);
-    let step_bytes = lowered.iter().map(|l| l.step_bytes).max().unwrap_or(0);
-    let scratch_bytes = lowered.iter().flat_map(|l| &l.calls).map(|c| c.kernel.scratch()).max().unwrap_or(0);
-    let mut finished = Vec::new();
+    let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
+    let mut steps = Assembly::new(planned, &lowered);
     let mut called = called.into_iter();
-    for (step, lowered) in planned.prepare.iter().chain(&planned.steps).zip(&lowered) {
-        let mut runnable = Vec::new();
-        for call in &lowered.calls {
-            let entry = called.next().and_then(|index| entries.get(&index));
-            let kernel = *entry.ok_or_else(|| failed("a kernel has no address"))?;
-            runnable.push(runnable_step(step, call, kernel, shared));
-        }
-        if let Some(last) = runnable.last_mut() {
-            last.dead_after = step.dead_after.clone();
-            // the step's own memory is free again: what `prepare` left there, nobody needs
-            if lowered.step_bytes > 0 {
-                last.dead_after.push((shared, lowered.step_bytes));
-            }
-        }
-        finished.push(runnable);
+    let mut entry = || {
+        let entry = called.next().and_then(|index| entries.get(&index));
+        entry.copied().ok_or_else(|| failed("a kernel has no address"))
+    };
+    for (index, (step, lowered)) in planned.prepare.iter().chain(&planned.steps).zip(&lowered).enumerate() {
+        steps.add(step, lowered, index < planned.prepare.len(), &mut entry)?;
     }
-    let steps = finished.split_off(planned.prepare.len()).into_iter().flatten().collect();
-    let prepare = finished.into_iter().flatten().collect();
-    let work_bytes = if step_bytes == 0 { planned.work_bytes } else { shared + step_bytes.next_multiple_of(ALIGNMENT) };
-    Ok(Kernels { prepare, steps, code: Arc::new(code), work_bytes, scratch_bytes, functions })
+    steps.finish(Arc::new(code), scratch_bytes, functions)
 }
 
-fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::KernelFn, shared: usize) -> Step {
-    let args: Vec<Argument> = call
-        .arguments
-        .iter()
-        .map(|a| Argument {
-            buffer: match a.place {
-                ArgumentPlace::Planned(Place::State(slot)) => BufferRef::State(slot),
-                ArgumentPlace::Planned(Place::Work(offset)) => BufferRef::Work(offset),
-                ArgumentPlace::Step(offset) => BufferRef::Work(shared + offset),
-            },
-            bytes: a.bytes,
-            write: a.write,
-            float: a.float,
-        })
-        .collect();
-    Step {
-        name: step.name.clone(),
-        kind: call.kind.to_string(),
-        kernel,
-        bytes: args.iter().map(|a| a.bytes as u64).sum(),
-        args,
-        chunks: call.chunks as u32,
-        flops: call.flops,
-        dead_after: Vec::new(),
+/// A compiled function and the strips that it calls.
+type Compiled = (Object, Vec<Strip>);
+
+/// Puts the strips of all functions, each once, behind them.
+fn with_strips(compiled: Vec<Compiled>) -> Result<Vec<Object>, Error> {
+    let functions = compiled.len();
+    let mut positions: HashMap<&Strip, u32> = HashMap::new();
+    let mut strips: Vec<Object> = Vec::new();
+    let mut renamed = Vec::new();
+    for strip in compiled.iter().flat_map(|(_, strips)| strips) {
+        if let Entry::Vacant(vacant) = positions.entry(strip) {
+            let index = (functions + strips.len()) as u32;
+            vacant.insert(index);
+            let bytes = strip_wide::assemble(strip)?;
+            strips.push(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+        }
     }
+    for (object, own) in &compiled {
+        let global = |name: &ModuleRelocTarget| match *name {
+            ModuleRelocTarget::User { namespace: STRIPS, index } => {
+                let position = own.get(index as usize).and_then(|strip| positions.get(strip));
+                position.map(|&index| ModuleRelocTarget::User { namespace: 0, index })
+            }
+            _ => None,
+        };
+        renamed.push(object.relocations.iter().map(|r| global(&r.name)).collect::<Vec<_>>());
+    }
+    let mut objects = Vec::with_capacity(functions + strips.len());
+    for ((mut object, _), names) in compiled.into_iter().zip(renamed) {
+        for (relocation, name) in object.relocations.iter_mut().zip(names) {
+            if let Some(name) = name {
+                relocation.name = name;
+            }
+        }
+        objects.push(object);
+    }
+    objects.extend(strips);
+    Ok(objects)
 }
 
 /// Compiles all units on all cores, in the order of their positions.
-fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, u32>) -> Result<Vec<Object>, Error> {
+fn compile_all(
+    host: &OwnedTargetIsa,
+    isa: Isa,
+    units: &[Unit<'_>],
+    tiles: &HashMap<Tile, u32>,
+) -> Result<Vec<Compiled>, Error> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut contexts = (FunctionBuilderContext::new(), Context::new());
@@ -188,7 +206,7 @@ fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, 
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(unit) = units.get(index) else { return done };
-            done.push(compile_unit(host, unit, index as u32, tiles, &mut contexts));
+            done.push(compile_unit(host, isa, unit, index as u32, tiles, &mut contexts));
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len().div_ceil(4)).max(1);
@@ -203,24 +221,25 @@ fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, 
         }
         all.into_iter().collect::<Result<Vec<_>, _>>()
     })?;
-    objects.sort_by_key(|o| o.index);
+    objects.sort_by_key(|(o, _)| o.index);
     Ok(objects)
 }
 
 fn compile_unit(
     host: &OwnedTargetIsa,
+    isa: Isa,
     unit: &Unit<'_>,
     index: u32,
     tiles: &HashMap<Tile, u32>,
     (builder, context): &mut (FunctionBuilderContext, Context),
-) -> Result<Object, Error> {
+) -> Result<Compiled, Error> {
     if let Unit::Tile(tile) = unit
         && tile.isa != Isa::Clif
     {
         let bytes = tile_wide::assemble(tile)?;
-        return Ok(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+        return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
-    let target = Target { call: host.default_call_conv(), fma: has_fma(host) };
+    let target = Target { call: host.default_call_conv(), isa, fma: has_fma(host) };
     context.clear();
     context.func = emit::kernel_function(target, index);
     let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);
@@ -240,7 +259,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
-    e.finish(host.frontend_config());
+    let strips = e.finish(host.frontend_config());
     context.compile(&**host, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
     let compiled = context.compiled_code().ok_or_else(|| failed("no code was made"))?;
     let relocations = compiled
@@ -250,5 +269,5 @@ fn compile_unit(
         .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(index)))
         .collect();
     let alignment = u64::from(compiled.buffer.alignment).max(16);
-    Ok(Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations })
+    Ok((Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations }, strips))
 }

@@ -256,9 +256,10 @@ fn run_graph(graph: &Graph, inputs: &Named, states: &mut Named) -> Named {
     graph.outputs().iter().map(|(name, v)| (name.clone(), values[v].clone())).collect()
 }
 
-/// Arena and states; an element sits in the cell of its first byte.
+/// Arena, the image's memory for every image at once, and states; an element sits in the cell of its first byte.
 struct Machine {
     work: Vec<u64>,
+    image: Vec<u64>,
     states: Vec<Vec<u64>>,
 }
 
@@ -273,6 +274,8 @@ impl Machine {
         match placed.place {
             Place::State(slot) => &mut self.states[slot][byte],
             Place::Work(offset) => &mut self.work[offset + byte],
+            // all images side by side, every buffer as many times as far from the start
+            Place::Image(offset) => &mut self.image[offset * placed.ty.shape.0[0] + byte],
         }
     }
     fn get(&mut self, placed: &Placed) -> Vec<u64> {
@@ -300,6 +303,7 @@ impl Access for Shared<'_> {
         match placed.place {
             Place::State(slot) => self.machine.states[slot][byte],
             Place::Work(offset) => self.machine.work[offset + byte],
+            Place::Image(offset) => self.machine.image[offset * placed.ty.shape.0[0] + byte],
         }
     }
     fn write(&mut self, result: usize, element: usize, value: u64) {
@@ -316,6 +320,7 @@ fn made_up(what: &str, name: &str, round: usize, ty: &TensorType) -> Vec<u64> {
 pub fn compare(graph: &Graph, plan: &Planned) -> Result<(), String> {
     let mut machine = Machine {
         work: vec![SPOILED; plan.work_bytes],
+        image: vec![SPOILED; plan.image_bytes * plan.groups.iter().map(|g| g.images).max().unwrap_or(0)],
         states: plan.states.iter().map(|s| vec![SPOILED; s.ty.bytes()]).collect(),
     };
     let constants = plan.constants.iter().map(|(offset, bytes)| {
