@@ -14,7 +14,7 @@ use super::rows::RowSum;
 use super::tile::Tile;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
+use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
 use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -144,10 +144,6 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
         Op::Fused(fused) => lower_fused(step, fused, isa).ok_or_else(missing),
-        // convolutions of one group are wrapped in `Fused` by the lowering pass
-        Op::Conv2d(Conv2d { groups: 1, .. })
-        | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
-        | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
@@ -171,19 +167,13 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         }
         op => {
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
-            let flops = match op {
-                Op::Conv2d(_) | Op::Conv2dGradInput(..) | Op::Conv2dGradWeight(..) => {
-                    nests.iter().map(|n| 2 * points(n)).sum()
-                }
-                _ => 0,
-            };
             let calls = nests
                 .into_iter()
                 .map(|nest| Call {
                     chunks: nest.chunks,
                     kernel: Kernel::Nest(nest),
                     arguments: arguments(step),
-                    flops,
+                    flops: 0,
                     kind: step.op.kind(),
                 })
                 .collect();
@@ -204,10 +194,6 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
     let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
     Some(Lowered { calls: vec![call], ..Lowered::default() })
-}
-
-fn points(nest: &Nest) -> u64 {
-    nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
 }
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
@@ -258,19 +244,18 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let geometry = Geometry::new(*conv, input, weight)?;
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
-            let mut at = 0;
-            if !geometry.co.is_multiple_of(PANEL) {
-                let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
-                let floats = rows * padded(geometry.co);
-                let pack = nest_ops::pack(rows, geometry.co, padded(geometry.co));
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
-            }
+            let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
+            let pack = match geometry.conv.groups {
+                1 if geometry.co.is_multiple_of(PANEL) => None,
+                1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
+                _ if geometry.is_depthwise() => None,
+                _ => Some(nest_ops::pack_groups(&geometry, false)),
+            };
+            let weight = lowered.packed_weight(pack, &mut arguments, floats);
             // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
             let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
             let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
-            let kernel = Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at });
+            let kernel = Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight });
             lowered.calls.push(Call { kernel, arguments, chunks, flops: geometry.flops(), kind });
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
@@ -280,18 +265,18 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
-            let mut at = 0;
-            if *data {
-                let taps = geometry.kernel[0] * geometry.kernel[1];
-                let floats = taps * geometry.co * padded(geometry.ci);
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
-            }
+            let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
+            let pack = match geometry.conv.groups {
+                _ if !data || geometry.is_depthwise() => None,
+                1 => {
+                    let (ci, co) = (geometry.ci, geometry.co);
+                    Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
+                }
+                _ => Some(nest_ops::pack_groups(&geometry, true)),
+            };
+            let weight = lowered.packed_weight(pack, &mut arguments, floats);
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel =
-                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
+            let kernel = Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight, partial };
             let kernel = Kernel::Backward(kernel);
             lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
         }
@@ -305,6 +290,13 @@ impl Lowered {
         self.step_bytes = self.step_bytes.max(floats * 4);
         let arguments = vec![from, step_argument(floats, true)];
         self.packs.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    }
+    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {
+        let Some(pack) = pack else { return 0 };
+        self.pack(pack, arguments[0].clone(), floats);
+        arguments.push(step_argument(floats, false));
+        arguments.len() - 1
     }
     /// Makes every chunk of the calls one image.
     ///
@@ -322,11 +314,9 @@ impl Lowered {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images
                 }
-                Kernel::Backward(_)
-                | Kernel::Maps(_)
-                | Kernel::Rows(_)
-                | Kernel::Product(_)
-                | Kernel::Channels(_) => false,
+                Kernel::Backward(_) | Kernel::Maps(_) | Kernel::Rows(_) | Kernel::Product(_) | Kernel::Channels(_) => {
+                    false
+                }
             };
             if !fits {
                 let reason = format!("{} cannot be cut into {images} images", call.kind);
