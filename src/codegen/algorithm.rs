@@ -29,7 +29,7 @@ pub struct Settings {
 
 /// Whether Winograd is defined: 3×3 taps side by side, a step of one pixel.
 fn applies(g: &Geometry) -> bool {
-    g.kernel == [TAPS; 2] && g.conv.stride == [1; 2] && g.conv.dilation == [1; 2]
+    g.conv.groups == 1 && g.kernel == [TAPS; 2] && g.conv.stride == [1; 2] && g.conv.dilation == [1; 2]
 }
 
 /// The form of Winograd that computes a forward convolution, or `None` for the direct kernel.

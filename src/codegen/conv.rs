@@ -33,27 +33,49 @@ pub(super) struct Geometry {
     pub(super) ci: usize,
     /// Output channels.
     pub(super) co: usize,
+    /// Groups that one product takes together; their weights are the blocks on the diagonal of a larger one.
+    pub(super) merged: usize,
 }
 
 impl Geometry {
-    /// Extents from shapes that passed shape inference; `groups` is 1.
+    /// Extents from shapes that passed shape inference.
     pub(super) fn new(conv: Conv2d, input: &Shape, weight: &Shape) -> Option<Geometry> {
         let (kernel, size) = ([weight.0[0], weight.0[1]], [input.0[1], input.0[2]]);
         let rows = conv.window(0, kernel[0]).output(size[0], conv.padding[0])?;
         let columns = conv.window(1, kernel[1]).output(size[1], conv.padding[1])?;
-        Some(Geometry {
-            conv,
-            images: input.0[0],
-            size,
-            output: [rows, columns],
-            kernel,
-            ci: input.0[3],
-            co: weight.0[3],
-        })
+        let (ci, co, groups) = (input.0[3], weight.0[3], conv.groups);
+        let whole = |m: usize| [ci, co].iter().all(|c| (c / groups * m).is_multiple_of(PANEL));
+        // the fewest groups that fill panels, so that no product writes beyond its own channels
+        let merged = (1..groups).find(|&m| groups.is_multiple_of(m) && whole(m)).unwrap_or(groups);
+        Some(Geometry { conv, images: input.0[0], size, output: [rows, columns], kernel, ci, co, merged })
+    }
+    /// Whether each channel has a kernel of its own: no products of matrices then.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.conv.groups > 1 && self.conv.groups == self.ci && self.ci == self.co
+    }
+    /// Products of disjoint channels that the convolution consists of.
+    pub(super) fn parts(&self) -> usize {
+        self.conv.groups / self.merged
+    }
+    /// Input channels of a part.
+    pub(super) fn part_ci(&self) -> usize {
+        self.ci / self.parts()
+    }
+    /// Output channels of a part.
+    pub(super) fn part_co(&self) -> usize {
+        self.co / self.parts()
+    }
+    /// Taps of the kernel.
+    pub(super) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+    /// Elements of the weight.
+    pub(super) fn weights(&self) -> usize {
+        self.taps() * self.ci / self.conv.groups * self.co
     }
     /// Multiply-adds count two.
     pub(super) fn flops(&self) -> u64 {
-        let per_pixel = self.kernel[0] * self.kernel[1] * self.ci * self.co;
+        let per_pixel = self.weights();
         2 * (self.images * self.output[0] * self.output[1] * per_pixel) as u64
     }
     /// Rows and columns of the zero-padded input.

@@ -13,6 +13,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::depthwise::Row;
 use super::emit::{Count, Emit};
 use super::isa::Isa;
 use super::region::{Access, Extent};
@@ -72,7 +73,7 @@ impl Forward {
 
     pub(super) fn tiles(&self) -> Tiles {
         let g = &self.geometry;
-        let columns = padded(g.co);
+        let columns = padded(g.part_co());
         let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
         let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
         let b = columns as i64 * F;
@@ -85,16 +86,34 @@ impl Forward {
                 Loop {
                     count: g.kernel[0],
                     a: g.conv.dilation[0] as i64 * block_row,
-                    b: b * (g.kernel[1] * g.ci) as i64,
+                    b: b * (g.kernel[1] * g.part_ci()) as i64,
                 },
-                Loop { count: g.kernel[1], a: g.conv.dilation[1] as i64 * ci, b: b * g.ci as i64 },
-                Loop { count: g.ci, a: F, b },
+                Loop { count: g.kernel[1], a: g.conv.dilation[1] as i64 * ci, b: b * g.part_ci() as i64 },
+                Loop { count: g.part_ci(), a: F, b },
             ],
             a_row: g.conv.stride[1] as i64 * ci,
-            c_row: b,
+            c_row: padded(g.co) as i64 * F,
             accumulate: false,
         };
         Tiles::new(tile.simplified(), g.output[1])
+    }
+
+    /// A row of a depthwise convolution.
+    fn depthwise(&self) -> Row {
+        let g = &self.geometry;
+        let pixel = g.ci as i64 * F;
+        let row = g.block()[1] as i64 * pixel;
+        let [down, right] = g.conv.dilation.map(|d| d as i64);
+        let tap = |ky: usize, kx: usize| {
+            let weight = (ky * g.kernel[1] + kx) as i64 * pixel;
+            [ky as i64 * down * row + kx as i64 * right * pixel, weight]
+        };
+        Row {
+            taps: (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| tap(ky, kx))).collect(),
+            pixels: g.output[1],
+            step: [g.conv.stride[1] as i64 * pixel, padded(g.co) as i64 * F],
+            channels: g.ci,
+        }
     }
 
     pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
@@ -239,9 +258,19 @@ impl Forward {
             let cursor = Cursor::new(arguments, &at[1..]);
             let direct = self.writes_output();
             let c = direct.map_or(row, |argument| cursor.get(argument, row));
-            let tiles = self.tiles();
-            let panels = padded(g.co) / tiles.whole.columns();
-            tiles.emit(e, calls, panels, at[0], weight, c);
+            if g.is_depthwise() {
+                self.depthwise().emit(e, [at[0], weight, c]);
+            } else {
+                let tiles = self.tiles();
+                let columns = padded(g.part_co());
+                let panels = columns / tiles.whole.columns();
+                let part = [g.part_ci(), g.taps() * g.part_ci() * columns, g.part_co()].map(|n| n as i64 * F);
+                let walked = [(at[0], part[0]), (weight, part[1]), (c, part[2])];
+                e.repeat(Count::Static(g.parts()), &walked, &[], |e, at, _| {
+                    tiles.emit(e, calls, panels, at[0], at[1], at[2]);
+                    Vec::new()
+                });
+            }
             if direct.is_none() {
                 let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
                 let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };

@@ -133,13 +133,13 @@ impl<'a> Emit<'a> {
         let scale = self.int(scale as i64);
         self.b.ins().imul(index, scale)
     }
-    pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
-        let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
-        self.b.ins().select(less, a, b)
-    }
     pub(super) fn max(&mut self, a: Value, b: Value) -> Value {
         let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
         self.b.ins().select(less, b, a)
+    }
+    pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.b.ins().select(less, a, b)
     }
     /// The range of items of this chunk when `items` are cut into `chunks`: (first, count).
     pub(super) fn chunk_range(&mut self, items: usize, chunks: usize) -> (Value, Count) {

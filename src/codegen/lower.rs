@@ -19,7 +19,7 @@ use super::winograd_grid::Grid;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
+use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
 use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -162,10 +162,6 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
         Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
-        // convolutions of one group are wrapped in `Fused` by the lowering pass
-        Op::Conv2d(Conv2d { groups: 1, .. })
-        | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
-        | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
@@ -189,19 +185,13 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
         }
         op => {
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
-            let flops = match op {
-                Op::Conv2d(_) | Op::Conv2dGradInput(..) | Op::Conv2dGradWeight(..) => {
-                    nests.iter().map(|n| 2 * points(n)).sum()
-                }
-                _ => 0,
-            };
             let calls = nests
                 .into_iter()
                 .map(|nest| Call {
                     chunks: nest.chunks,
                     kernel: Kernel::Nest(nest),
                     arguments: arguments(step),
-                    flops,
+                    flops: 0,
                     kind: step.op.kind(),
                 })
                 .collect();
@@ -222,10 +212,6 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
     let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
     Some(Lowered { calls: vec![call], ..Lowered::default() })
-}
-
-fn points(nest: &Nest) -> u64 {
-    nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
 }
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
@@ -278,13 +264,14 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
             let chosen = algorithm::forward(&geometry, settings, fused.chunks);
-            let mut at = 0;
-            let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
-            let columns = padded(geometry.co);
-            if columns != geometry.co {
-                let pack = nest_ops::pack(rows, geometry.co, columns);
-                at = lowered.pack(pack, &mut arguments, 0, rows * columns);
-            }
+            let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
+            let pack = match geometry.conv.groups {
+                1 if geometry.co.is_multiple_of(PANEL) => None,
+                1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
+                _ if geometry.is_depthwise() => None,
+                _ => Some(nest_ops::pack_groups(&geometry, false)),
+            };
+            let at = lowered.packed_weight(pack, &mut arguments, floats);
             // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
             let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
             let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
@@ -292,7 +279,7 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let kernel = match chosen {
                 None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
                 Some(form) => {
-                    let transform = WeightTransform::new(form, [geometry.ci, columns], false);
+                    let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
                     let weight = lowered.transform(transform, &mut arguments, at);
                     let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
                     let grid = Grid::new(isa, form, geometry.output, group);
@@ -310,13 +297,16 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
             let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
-            let columns = padded(geometry.ci);
-            let mut at = 0;
-            if *data {
-                let taps = geometry.kernel[0] * geometry.kernel[1];
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, columns);
-                at = lowered.pack(pack, &mut arguments, 0, taps * geometry.co * columns);
-            }
+            let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
+            let pack = match geometry.conv.groups {
+                _ if !data || geometry.is_depthwise() => None,
+                1 => {
+                    let (ci, co) = (geometry.ci, geometry.co);
+                    Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
+                }
+                _ => Some(nest_ops::pack_groups(&geometry, true)),
+            };
+            let mut at = lowered.packed_weight(pack, &mut arguments, floats);
             let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
             let kernel = match chosen {
@@ -326,7 +316,7 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
                 }
                 Some(forms) => {
                     if *data {
-                        let transform = WeightTransform::new(forms.data, [geometry.co, columns], true);
+                        let transform = WeightTransform::new(forms.data, [geometry.co, padded(geometry.ci)], true);
                         at = lowered.transform(transform, &mut arguments, at);
                     }
                     let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
@@ -366,6 +356,10 @@ impl Lowered {
         arguments.push(KernelArgument { write: false, ..to.clone() });
         self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
         arguments.len() - 1
+    }
+    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {
+        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
     }
     /// Makes every chunk of the calls one image.
     ///

@@ -96,11 +96,17 @@ pub(super) enum Op {
         yes: Vector,
         no: Vector,
     },
-    /// A vector of zeros that [`Op::Accumulate`] adds to.
+    /// A vector of zeros that [`Op::Accumulate`] and [`Op::MultiplyAdd`] add to.
     Sum,
     Accumulate {
         sum: Vector,
         value: Vector,
+    },
+    /// `sum += a·b` with one rounding.
+    MultiplyAdd {
+        sum: Vector,
+        a: Vector,
+        b: Vector,
     },
     Store(Place, Vector),
     /// Runs what follows, up to its [`Op::End`]; each turn pointers step by these bytes.
@@ -119,6 +125,7 @@ impl Op {
             Op::Sqrt(a) | Op::Store(_, a) => vec![a],
             Op::Arithmetic(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
             Op::Accumulate { sum, value } => vec![sum, value],
+            Op::MultiplyAdd { sum, a, b } => vec![sum, a, b],
             Op::Blend { mask, yes, no } => vec![mask, yes, no],
             Op::MulAdd(a, b, c) => vec![a, b, c],
         }
@@ -135,6 +142,7 @@ impl Op {
             | Op::Blend { .. }
             | Op::Sum
             | Op::Accumulate { .. }
+            | Op::MultiplyAdd { .. }
             | Op::Loop { .. }
             | Op::End => None,
         }
@@ -264,6 +272,9 @@ impl Builder {
     }
     pub(super) fn accumulate(&mut self, sum: Vector, value: Vector) {
         self.push(Op::Accumulate { sum, value });
+    }
+    pub(super) fn multiply_add(&mut self, sum: Vector, a: Vector, b: Vector) {
+        self.push(Op::MultiplyAdd { sum, a, b });
     }
     /// Repeats what `body` writes.
     pub(super) fn repeat(&mut self, times: Times, strides: &[(usize, i64)], body: impl FnOnce(&mut Self)) {

@@ -33,7 +33,7 @@ pub enum Anchor {
         /// Operands that every segment reads.
         shared: usize,
     },
-    /// A convolution of one group. The source program makes `x`; operand 0 is the weight.
+    /// A convolution. The source program makes `x`; operand 0 is the weight.
     Conv2d {
         /// Attributes.
         conv: Conv2d,
@@ -42,7 +42,7 @@ pub enum Anchor {
         /// Shape of the weight (HWIO).
         weight: Shape,
     },
-    /// The gradients of a convolution of one group. The gradient program makes `dy`; with `data` operand 0 is the
+    /// The gradients of a convolution. The gradient program makes `dy`; with `data` operand 0 is the
     /// weight and the result program receives `dx`; with `filter` the source program makes `x` and the
     /// last result is the weight gradient in partial sums, `[chunks, kh, kw, i, o]`.
     ConvBackward {
@@ -253,12 +253,6 @@ impl Fused {
             Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
                 let (x, w) = (TensorType::f32(input.clone()), TensorType::f32(weight.clone()));
                 source::check_type(&x).and(source::check_type(&w))?;
-                if conv.groups != 1 {
-                    return Err(Mismatch::new(format!(
-                        "a fused kernel takes convolutions of one group, got {}; leave them unfused",
-                        conv.groups
-                    )));
-                }
                 let y = conv.infer(&x, &w)?;
                 source::check_type(&y)?;
                 if self.has_weight() && inputs.first().is_none_or(|w| **w != TensorType::f32(weight.clone())) {

@@ -31,7 +31,7 @@ fn setting(b: &mut Build, kernel: [usize; 2], options: ConvOptions) -> Setting {
 }
 
 /// Every way to place a convolution.
-pub const SETTINGS: [(&str, Make); 14] = [
+pub const SETTINGS: [(&str, Make); 17] = [
     ("3x3", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(1), ..ConvOptions::default() })),
     ("1x1", |b| setting(b, [1, 1], ConvOptions::default())),
     ("1x1_stride", |b| setting(b, [1, 1], ConvOptions { stride: [2, 2], ..ConvOptions::default() })),
@@ -66,6 +66,31 @@ pub const SETTINGS: [(&str, Make); 14] = [
         let groups = b.channels();
         let options = ConvOptions { padding: Padding::Same, groups, ..ConvOptions::default() };
         let mut setting = setting(b, [3, 3], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
+        setting
+    }),
+    // groups that are whole panels by themselves, or some of them together
+    ("groups_in_panels", |b| {
+        let (groups, i, o) = b.rng.pick(&[(2, 16, 32), (4, 8, 16), (6, 8, 8), (8, 4, 4)]);
+        let dilation = b.rng.pick(&[[1, 1], [2, 1], [1, 2]]);
+        let options = ConvOptions { padding: Padding::Same, groups, dilation, ..ConvOptions::default() };
+        let mut setting = setting(b, [3, 2], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (i * groups, i, o * groups);
+        setting
+    }),
+    ("groups_stride", |b| {
+        let groups = b.rng.pick(&[2, 4]);
+        let options = ConvOptions { padding: Padding::all(1), stride: [2, 3], groups, ..ConvOptions::default() };
+        let mut setting = setting(b, [3, 3], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (8 * groups, 8, 8 * groups);
+        setting
+    }),
+    ("depthwise_stride", |b| {
+        let groups = b.channels() + 1;
+        let stride = b.rng.pick(&[[2, 2], [1, 2], [3, 1]]);
+        let options =
+            ConvOptions { padding: Padding::all(2), stride, dilation: [1, 2], groups, ..ConvOptions::default() };
+        let mut setting = setting(b, [5, 3], options);
         (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
         setting
     }),

@@ -147,9 +147,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("fused/map_sums", |b| map(b, vec![Output::Sums(9), Output::Full(4), Output::Sums(10)])).flat(),
         Case::new("fused/map_broadcast", |b| map(b, vec![Output::Full(4)])).flat(),
     ];
-    // a fused kernel takes one group
-    let settings = || SETTINGS.into_iter().filter(|(name, _)| !["groups", "depthwise"].contains(name));
-    for (name, make) in settings() {
+    for (name, make) in SETTINGS {
         cases.push(
             Case::new(format!("fused/conv2d_{name}"), move |b| {
                 let setting = make(b);
@@ -179,7 +177,7 @@ pub fn cases() -> Vec<Case> {
             .flat(),
         );
     }
-    for (name, make) in settings() {
+    for (name, make) in SETTINGS {
         for (what, data, filter) in [("both", true, true), ("data", true, false), ("filter", false, true)] {
             let name = format!("fused/backward_{what}_{name}");
             cases.push(Case::new(name, move |b| backward(b, make, data, filter)).flat());
