@@ -88,8 +88,7 @@ pub const SETTINGS: [(&str, Make); 17] = [
     ("depthwise_stride", |b| {
         let groups = b.channels() + 1;
         let stride = b.rng.pick(&[[2, 2], [1, 2], [3, 1]]);
-        let options =
-            ConvOptions { padding: Padding::all(2), stride, dilation: [1, 2], groups, ..ConvOptions::default() };
+        let options = ConvOptions { padding: Padding::all(2), stride, dilation: [1, 2], groups };
         let mut setting = setting(b, [5, 3], options);
         (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
         setting
