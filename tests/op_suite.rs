@@ -308,7 +308,14 @@ fn long_sums_round_by_runs() {
         let x = b.given(Tensor::full([rows, 5], 0.1));
         let result = Program { steps: vec![Step::Operand(0)], value: 0, outputs: vec![Output::Sums(0)] };
         let (source, gradient) = Default::default();
-        let fused = Fused { anchor: Anchor::Map([rows, 5].into()), chunks, source, gradient, result };
+        let fused = Fused {
+            anchor: Anchor::Map([rows, 5].into()),
+            chunks,
+            precision: Default::default(),
+            source,
+            gradient,
+            result,
+        };
         let sums = b.g.op(Op::Fused(Box::new(fused)), &[x]).unwrap();
         b.also(sums);
         let chain = (rows / chunks).div_ceil(64) + 64;

@@ -13,8 +13,9 @@
 use cranelift_codegen::ir::Value;
 
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
-use super::region::{Access, Extent, Region, Sink, Source, operands_of, output_step};
+use super::region::{Access, Extent, Region, Sink, Source, operands_of};
 use super::tile::{Calls, Loop, Tile, tile_size};
 use crate::ops::{Conv2d, Output, Program};
 use crate::types::Shape;
@@ -72,9 +73,9 @@ impl Geometry {
         [0, 1].map(|a| self.size[a] + self.conv.padding[a][0] + self.conv.padding[a][1])
     }
     /// The zero-padded input as a place in scratch.
-    pub(super) fn input_block(&self, base: Value) -> Block {
+    pub(super) fn input_block(&self, base: Value, element: Element) -> Block {
         let low = [0, 1].map(|a| self.conv.padding[a][0]);
-        Block { base, columns: self.block()[1], pixel: self.ci as i64 * F, low }
+        Block { base, columns: self.block()[1], pixel: self.ci as i64 * element.bytes(), low, element }
     }
     pub(super) fn is_padded(&self) -> bool {
         self.conv.padding != [[0; 2]; 2]
@@ -116,6 +117,8 @@ pub(super) struct Bound {
     pub(super) full: Vec<bool>,
     /// Whether each of the node's operands is a scalar.
     pub(super) scalar: Vec<bool>,
+    /// How each of the node's operands lies in memory.
+    pub(super) elements: Vec<Element>,
     /// Argument index of each of the program's outputs.
     pub(super) outputs: Vec<usize>,
 }
@@ -129,6 +132,14 @@ pub(super) struct Block {
     pub(super) pixel: i64,
     /// Rows and columns of zeros before the image.
     pub(super) low: [usize; 2],
+    pub(super) element: Element,
+}
+
+/// A full tensor among a kernel's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tensor {
+    pub(super) argument: usize,
+    pub(super) element: Element,
 }
 
 impl Block {
@@ -151,26 +162,33 @@ impl Cursor {
     pub(super) fn get(&self, argument: usize, fallback: Value) -> Value {
         self.entries.iter().find(|(a, _)| *a == argument).map_or(fallback, |&(_, v)| v)
     }
-    pub(super) fn new(arguments: &[usize], pointers: &[Value]) -> Cursor {
-        Cursor { entries: arguments.iter().copied().zip(pointers.iter().copied()).collect() }
+    pub(super) fn new(tensors: &[Tensor], pointers: &[Value]) -> Cursor {
+        Cursor { entries: tensors.iter().map(|t| t.argument).zip(pointers.iter().copied()).collect() }
     }
 }
 
 impl Bound {
-    /// Arguments that are walked image by image: full operands and full outputs.
-    pub(super) fn full_arguments(&self) -> Vec<usize> {
-        let mut all: Vec<usize> = operands_of(&self.program).into_iter().filter(|&i| self.full[i]).collect();
+    /// Tensors that are walked image by image: full operands and full outputs.
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let operands = operands_of(&self.program).into_iter().filter(|&i| self.full[i]);
+        let mut all: Vec<Tensor> = operands.map(|i| Tensor { argument: i, element: self.elements[i] }).collect();
         for (output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
-            if matches!(output, Output::Full(_)) {
-                all.push(argument);
+            match output {
+                Output::Full(_) => all.push(Tensor { argument, element: Element::F32 }),
+                Output::Bf16(_) => all.push(Tensor { argument, element: Element::Bf16 }),
+                Output::Sums(_) => {}
             }
         }
         all.sort_unstable();
         all.dedup();
         all
     }
-    /// The region of this program over `extent`. Full tensors are dense: `row` bytes from one row to the
-    /// next, starting at the cursor. Sums go to the chunk's row of the partial sums.
+    /// The operand that the program passes on as it is, if that is what a tile reads.
+    pub(super) fn is_tensor(&self, element: Element) -> Option<usize> {
+        self.program.is_operand().filter(|&i| self.full[i] && self.elements[i] == element)
+    }
+    /// The region of this program over `extent`. Full tensors are dense: `row` bytes (as f32) from one row to
+    /// the next, starting at the cursor. Sums go to the chunk's row of the partial sums.
     pub(super) fn region<'p>(
         &'p self,
         e: &mut Emit<'_>,
@@ -180,11 +198,13 @@ impl Bound {
         anchor: Option<Access>,
     ) -> Region<'p> {
         let column = extent.channels as i64 * F;
+        let access =
+            |base: Value, element: Element| Access { base, element, row: element.of(row), column: element.of(column) };
         let mut operands = Vec::new();
         for index in operands_of(&self.program) {
             let base = e.argument(index);
             let source = if self.full[index] {
-                Source::Full(Access { base: cursor.get(index, base), row, column })
+                Source::Full(access(cursor.get(index, base), self.elements[index]))
             } else if self.scalar[index] {
                 Source::Scalar(base)
             } else {
@@ -196,11 +216,12 @@ impl Bound {
         for (&output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
             let base = e.argument(argument);
             sinks.push(match output {
-                Output::Full(step) => Sink::Full(step, Access { base: cursor.get(argument, base), row, column }),
+                Output::Full(step) => Sink::Full(step, access(cursor.get(argument, base), Element::F32)),
+                Output::Bf16(step) => Sink::Full(step, access(cursor.get(argument, base), Element::Bf16)),
                 Output::Sums(step) => Sink::Sums(step, sums_row(e, base, extent.channels)),
             });
         }
-        debug_assert!(self.program.outputs.iter().all(|&o| output_step(o) < self.program.steps.len()));
+        debug_assert!(self.program.outputs.iter().all(|&o| o.step() < self.program.steps.len()));
         Region { program: &self.program, extent, operands, anchor, sinks }
     }
     /// Runs the program over an image of `size` rows and columns and puts its value inside `block`.
@@ -208,7 +229,8 @@ impl Bound {
         let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
         let mut region = self.region(e, cursor, extent, (size[1] * channels) as i64 * F, None);
         let base = e.offset(block.base, block.inner());
-        region.sinks.push(Sink::Full(self.program.value, Access { base, row: block.row(), column: block.pixel }));
+        let (row, column, element) = (block.row(), block.pixel, block.element);
+        region.sinks.push(Sink::Full(self.program.value, Access { base, element, row, column }));
         region.emit(e);
     }
     /// Zeroes this chunk's partial sums.
@@ -228,6 +250,16 @@ impl Bound {
     }
 }
 
+/// Pointers to image `first` of `tensors`, whose images have `bytes` bytes as f32, with their steps.
+pub(super) fn walk(e: &mut Emit<'_>, tensors: &[Tensor], first: Value, bytes: i64) -> Vec<(Value, i64)> {
+    let mut walked = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let (base, bytes) = (e.argument(tensor.argument), tensor.element.of(bytes));
+        walked.push((e.at(base, first, bytes), bytes));
+    }
+    walked
+}
+
 fn sums_row(e: &mut Emit<'_>, base: Value, channels: usize) -> Value {
     let chunk = e.chunk();
     e.at(base, chunk, channels as i64 * F)
@@ -240,6 +272,8 @@ pub(super) struct Forward {
     pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     pub(super) chunks: usize,
+    /// What the tiles multiply: f32, or f32 that was rounded.
+    pub(super) element: Element,
     pub(super) source: Bound,
     pub(super) result: Bound,
     /// Argument of the weight, rows of whole panels.
@@ -305,7 +339,7 @@ impl Forward {
     }
     /// The operand that the tiles can read without a copy.
     fn reads_operand(&self) -> Option<usize> {
-        if self.geometry.is_padded() { None } else { self.source.program.is_operand().filter(|&i| self.source.full[i]) }
+        if self.geometry.is_padded() { None } else { self.source.is_tensor(self.element) }
     }
     /// The output row that the tiles can write without a copy.
     fn writes_output(&self) -> Option<usize> {
@@ -354,30 +388,23 @@ impl Forward {
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let (first, count) = e.chunk_range(g.images, self.chunks);
-        let inputs = self.source.full_arguments();
-        let outputs = self.result.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for &argument in &inputs {
-            let base = e.argument(argument);
-            walked.push((e.at(base, first, g.input_bytes()), g.input_bytes()));
-        }
-        for &argument in &outputs {
-            let base = e.argument(argument);
-            walked.push((e.at(base, first, g.output_bytes()), g.output_bytes()));
-        }
+        let inputs = self.source.tensors();
+        let outputs = self.result.tensors();
+        let mut walked = walk(e, &inputs, first, g.input_bytes());
+        walked.extend(walk(e, &outputs, first, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(inputs.len());
             let cursor = Cursor::new(&inputs, at_input);
             let a = match self.reads_operand() {
                 Some(operand) => cursor.get(operand, block),
                 None => {
-                    self.source.fill(e, &cursor, g.size, g.ci, &g.input_block(block));
+                    self.source.fill(e, &cursor, g.size, g.ci, &g.input_block(block, self.element));
                     block
                 }
             };
             let output_row = (g.output[1] * g.co) as i64 * F;
             let mut rows: Vec<(Value, i64)> = vec![(a, g.conv.stride[0] as i64 * block_row)];
-            rows.extend(at_output.iter().map(|&p| (p, output_row)));
+            rows.extend(at_output.iter().zip(&outputs).map(|(&p, t)| (p, t.element.of(output_row))));
             e.repeat(Count::Static(g.output[0]), &rows, &[], |e, at, _| {
                 let cursor = Cursor::new(&outputs, &at[1..]);
                 let direct = self.writes_output();
@@ -387,7 +414,7 @@ impl Forward {
                 tiles.emit(e, calls, panels, at[0], weight, c);
                 if direct.is_none() {
                     let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
-                    let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
+                    let anchor = Access { base: row, element: Element::F32, row: 0, column: padded(g.co) as i64 * F };
                     self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
                 }
                 Vec::new()

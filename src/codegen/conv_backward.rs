@@ -15,8 +15,9 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
@@ -29,6 +30,8 @@ pub(super) struct Backward {
     pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     pub(super) chunks: usize,
+    /// What the tiles multiply: f32, or f32 that was rounded.
+    pub(super) element: Element,
     /// Makes x; present for the weight gradient.
     pub(super) source: Option<Bound>,
     /// Makes dy.
@@ -104,12 +107,12 @@ impl Backward {
     fn reads_gradient(&self) -> Option<usize> {
         let g = &self.geometry;
         let plain = self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL);
-        if plain { self.gradient.program.is_operand().filter(|&i| self.gradient.full[i]) } else { None }
+        if plain { self.gradient.is_tensor(self.element) } else { None }
     }
     /// The operand that can serve as x block as it is.
     fn reads_source(&self) -> Option<usize> {
         let source = self.source.as_ref()?;
-        if self.geometry.is_padded() { None } else { source.program.is_operand().filter(|&i| source.full[i]) }
+        if self.geometry.is_padded() { None } else { source.is_tensor(self.element) }
     }
     fn writes_result(&self) -> Option<usize> {
         let result = self.result.as_ref()?;
@@ -243,21 +246,13 @@ impl Backward {
             e.clear(sums, g.kernel[0] * g.kernel[1] * g.ci * padded(g.co) * 4);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
-        let of_input: Vec<usize> = {
-            let mut all: Vec<usize> =
-                [&self.source, &self.result].into_iter().flatten().flat_map(Bound::full_arguments).collect();
-            all.sort_unstable();
-            all.dedup();
-            all
-        };
-        let of_output = self.gradient.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&of_input, g.input_bytes()), (&of_output, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
-        }
+        let mut of_input: Vec<Tensor> =
+            [&self.source, &self.result].into_iter().flatten().flat_map(Bound::tensors).collect();
+        of_input.sort_unstable();
+        of_input.dedup();
+        let of_output = self.gradient.tensors();
+        let mut walked = walk(e, &of_input, first, g.input_bytes());
+        walked.extend(walk(e, &of_output, first, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(of_input.len());
             let (inputs, outputs) = (Cursor::new(&of_input, at_input), Cursor::new(&of_output, at_output));
@@ -275,8 +270,8 @@ impl Backward {
         if let (true, Some(partial), Some(sums)) = (ragged, partial, sums) {
             let copy = Program::operand(0);
             let columns = Count::Static(g.kernel[0] * g.kernel[1] * g.ci);
-            let from = Access { base: sums, row: 0, column: padded(g.co) as i64 * F };
-            let to = Access { base: partial, row: 0, column: g.co as i64 * F };
+            let from = Access { base: sums, element: Element::F32, row: 0, column: padded(g.co) as i64 * F };
+            let to = Access { base: partial, element: Element::F32, row: 0, column: g.co as i64 * F };
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns, channels: g.co },
@@ -318,7 +313,8 @@ impl Backward {
     /// The zero-padded dy, in whole panels of channels, as a place in scratch.
     fn dy_block(&self, base: Value) -> Block {
         let low = [0, 1].map(|a| self.margin(a)[0]);
-        Block { base, columns: self.gradient_block()[1], pixel: padded(self.geometry.co) as i64 * F, low }
+        let (columns, pixel) = (self.gradient_block()[1], padded(self.geometry.co) as i64 * F);
+        Block { base, columns, pixel, low, element: self.element }
     }
 
     fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
@@ -326,7 +322,7 @@ impl Backward {
         if let Some(operand) = self.reads_source() {
             return cursor.get(operand, block);
         }
-        program.fill(e, cursor, g.size, g.ci, &g.input_block(block));
+        program.fill(e, cursor, g.size, g.ci, &g.input_block(block, self.element));
         block
     }
 
@@ -383,7 +379,7 @@ impl Backward {
         e: &mut Emit<'_>,
         calls: &Calls<'_>,
         result: &Bound,
-        (arguments, pointers): (&[usize], &[Value]),
+        (tensors, pointers): (&[Tensor], &[Value]),
         dy: Value,
         row: Value,
     ) {
@@ -399,12 +395,13 @@ impl Backward {
             let taps_y = self.taps(0, phase_y);
             let start = e.offset(dy, (taps_y.start + self.margin(0)[0] as i64) * block_row);
             let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
-            for &pointer in pointers {
+            for (&pointer, tensor) in pointers.iter().zip(tensors) {
+                let dense_row = tensor.element.of(dense_row);
                 walked.push((e.offset(pointer, phase_y as i64 * dense_row), stride_y as i64 * dense_row));
             }
             let rows = (g.size[0] - phase_y).div_ceil(stride_y);
             e.repeat(Count::Static(rows), &walked, &[], |e, at, _| {
-                let cursor = Cursor::new(arguments, &at[1..]);
+                let cursor = Cursor::new(tensors, &at[1..]);
                 let direct = self.writes_result();
                 let c = direct.map_or(row, |argument| cursor.get(argument, row));
                 for phase_x in 0..stride_x.min(g.size[1]) {
@@ -426,7 +423,7 @@ impl Backward {
                 }
                 if direct.is_none() {
                     let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.size[1]), channels: g.ci };
-                    let anchor = Access { base: row, row: 0, column: row_pixel };
+                    let anchor = Access { base: row, element: Element::F32, row: 0, column: row_pixel };
                     result.region(e, &cursor, extent, dense_row, Some(anchor)).emit(e);
                 }
                 Vec::new()

@@ -3,6 +3,7 @@
 use super::coefficients::ChannelKernel;
 use super::conv::{Bound, Forward, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
+use super::half::Element;
 use super::isa::Isa;
 use super::map::Map;
 use super::matmul::Product;
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
 use crate::plan::{Place, Placed, PlannedStep};
-use crate::types::{DType, Shape, TensorType};
+use crate::types::{DType, Precision, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,12 +213,14 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
         program: program.clone(),
         full: step.operands.iter().map(|p| p.ty.shape == *shape).collect(),
         scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
+        elements: step.operands.iter().map(|p| Element::stored(p.ty.dtype)).collect(),
         outputs: (first..first + program.outputs.len()).collect(),
     })
 }
 
 fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
     let kind = fused.anchor.name();
+    let element = if fused.precision == Precision::Bf16 { Element::Rounded } else { Element::F32 };
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {
         let b = bind(step, program, shape, next)?;
@@ -236,15 +239,15 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
             let mut at = 0;
-            if !geometry.co.is_multiple_of(PANEL) {
+            if !geometry.co.is_multiple_of(PANEL) || element == Element::Rounded {
                 let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
                 let floats = rows * padded(geometry.co);
-                let pack = nest_ops::pack(rows, geometry.co, padded(geometry.co));
+                let pack = rounded(nest_ops::pack(rows, geometry.co, padded(geometry.co)), element);
                 lowered.pack(pack, arguments[0].clone(), floats);
                 at = arguments.len();
                 arguments.push(step_argument(floats, false));
             }
-            let kernel = Forward { isa, geometry, chunks: fused.chunks, source, result, weight: at };
+            let kernel = Forward { isa, geometry, chunks: fused.chunks, element, source, result, weight: at };
             let flops = geometry.flops();
             let kernel = Kernel::Forward(kernel);
             lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
@@ -261,18 +264,28 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
                 let taps = geometry.kernel[0] * geometry.kernel[1];
                 let floats = taps * geometry.co * padded(geometry.ci);
                 let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
+                let pack = rounded(pack, element);
                 lowered.pack(pack, arguments[0].clone(), floats);
                 at = arguments.len();
                 arguments.push(step_argument(floats, false));
             }
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel =
-                Backward { isa, geometry, chunks: fused.chunks, source, gradient, result, weight: at, partial };
+            let chunks = fused.chunks;
+            let kernel = Backward { isa, geometry, chunks, element, source, gradient, result, weight: at, partial };
             let kernel = Kernel::Backward(kernel);
             lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
         }
     }
     Some(lowered)
+}
+
+/// A copying nest that rounds what it copies if `element` says so.
+fn rounded(mut nest: Nest, element: Element) -> Nest {
+    if element == Element::Rounded {
+        nest.steps.push(NestStep::Cast(DType::Bf16, nest.outputs[0].0));
+        nest.outputs[0].0 = nest.steps.len() - 1;
+    }
+    nest
 }
 
 impl Lowered {
@@ -333,7 +346,7 @@ fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
         .outputs
         .iter()
         .enumerate()
-        .map(|(i, &o)| (super::region::output_step(o), step.operands.len() + i, DType::F32))
+        .map(|(i, &o)| (o.step(), step.operands.len() + i, step.results[i].ty.dtype))
         .collect();
     let nest = Nest::map(&shape.0, loads, steps, outputs);
     Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }

@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{Bound, Cursor, F};
+use super::conv::{Bound, Cursor, F, walk};
 use super::emit::{Count, Emit};
 use super::region::Extent;
 
@@ -23,15 +23,9 @@ impl Map {
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let (first, count) = e.chunk_range(self.items, self.chunks);
         self.program.clear_sums(e, self.channels);
-        let arguments = self.program.full_arguments();
+        let tensors = self.program.tensors();
         let item = self.channels as i64 * F;
-        let pointers: Vec<Value> = arguments
-            .iter()
-            .map(|&argument| {
-                let base = e.argument(argument);
-                e.at(base, first, item)
-            })
-            .collect();
+        let pointers: Vec<Value> = walk(e, &tensors, first, item).into_iter().map(|(pointer, _)| pointer).collect();
         // sums are taken in runs of items, see `Region`
         let run = RUN as i64 * item;
         let (runs, left) = match count {
@@ -44,18 +38,19 @@ impl Map {
         };
         let extent = |rows, columns| Extent { rows, columns, channels: self.channels };
         if !matches!(runs, Count::Static(0)) {
-            let cursor = Cursor::new(&arguments, &pointers);
+            let cursor = Cursor::new(&tensors, &pointers);
             self.program.region(e, &cursor, extent(runs, Count::Static(RUN)), run, None).emit(e);
         }
         if !matches!(left, Count::Static(0)) {
             let behind: Vec<Value> = pointers
                 .iter()
-                .map(|&pointer| match runs {
-                    Count::Static(runs) => e.offset(pointer, runs as i64 * run),
-                    Count::Dynamic(runs) => e.at(pointer, runs, run),
+                .zip(&tensors)
+                .map(|(&pointer, tensor)| match (runs, tensor.element.of(run)) {
+                    (Count::Static(runs), run) => e.offset(pointer, runs as i64 * run),
+                    (Count::Dynamic(runs), run) => e.at(pointer, runs, run),
                 })
                 .collect();
-            let cursor = Cursor::new(&arguments, &behind);
+            let cursor = Cursor::new(&tensors, &behind);
             self.program.region(e, &cursor, extent(Count::Static(1), left), 0, None).emit(e);
         }
     }

@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{F, PANEL, Scratch, padded};
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
@@ -120,8 +121,8 @@ impl Product {
         });
         if ragged {
             let copy = Program::operand(0);
-            let from = Access { base: to, row: 0, column: padded(self.n) as i64 * F };
-            let dense = Access { base: c, row: 0, column: self.n as i64 * F };
+            let from = Access { element: Element::F32, base: to, row: 0, column: padded(self.n) as i64 * F };
+            let dense = Access { element: Element::F32, base: c, row: 0, column: self.n as i64 * F };
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns: Count::Static(tile.rows), channels: self.n },

@@ -28,6 +28,7 @@ mod coefficients;
 mod conv;
 mod conv_backward;
 mod emit;
+mod half;
 mod isa;
 mod lower;
 mod map;

@@ -66,6 +66,7 @@ fn backward(b: &mut Build, make: fn(&mut Build) -> Setting, data: bool, filter: 
     let fused = Fused {
         anchor: Anchor::ConvBackward { conv, input: setting.x.into(), weight: setting.w.into(), data, filter },
         chunks: fused::chunks_for(setting.x[0]),
+        precision: Default::default(),
         source: if filter { normalise(first, vec![]) } else { unused() },
         gradient: normalise(first + 3, vec![Output::Full(5)]),
         result: if data { result } else { unused() },
@@ -105,6 +106,7 @@ fn map(b: &mut Build, mut outputs: Vec<Output>) -> Result<(), Error> {
     let fused = Fused {
         anchor: Anchor::Map(shape),
         chunks: fused::chunks_for(rows),
+        precision: Default::default(),
         source: Program::default(),
         gradient: Program::default(),
         result: Program { steps, value: 0, outputs },
@@ -140,6 +142,7 @@ pub fn cases() -> Vec<Case> {
                 let fused = Fused {
                     anchor: Anchor::Conv2d { conv, input: setting.x.into(), weight: setting.w.into() },
                     chunks: fused::chunks_for(setting.x[0]),
+                    precision: Default::default(),
                     source: normalise(1, vec![Output::Full(5)]),
                     gradient: Program::default(),
                     result,
