@@ -18,7 +18,7 @@ fn rounded(graph: &Graph, passes: &PassOptions) -> Graph {
 #[test]
 fn probe() {
     let mut worst: Vec<(f64, f64, String)> = Vec::new();
-    let all: Vec<(Compiled, PassOptions)> = [Isa::Clif, Isa::Avx2, Isa::Avx512]
+    let all: Vec<(Compiled, PassOptions)> = Isa::ALL
         .into_iter()
         .flat_map(|isa| [PassOptions::default(), PassOptions::unfused()].map(|p| (isa, p)))
         .map(|(isa, passes)| {
@@ -33,11 +33,28 @@ fn probe() {
                 let g = rounded(&b.g, passes);
                 let outcome = reference::run(&g, &b.inputs, &b.state).unwrap();
                 let want: Results = outcome.outputs;
-                let got = match e.run(&b.g, &b.inputs, &b.state) { Ok(g) => g, Err(x) => { println!("{} {} {x}", case.name, e.name()); continue } };
+                let got = match e.run(&b.g, &b.inputs, &b.state) {
+                    Ok(g) => g,
+                    Err(x) => {
+                        println!("{} {} {x}", case.name, e.name());
+                        continue;
+                    }
+                };
                 for (n, w) in &want {
                     let g = &got[n];
                     let scale = w.data.iter().filter(|v| v.is_finite()).fold(b.magnitude, |m: f64, v| m.max(v.abs()));
-                    let diff: Vec<f64> = w.data.iter().zip(&g.data).map(|(a, b)| if a == b || (a.is_nan() && b.is_nan()) || (*a as f32).is_infinite() { 0.0 } else { (a - b).abs() / scale }).collect();
+                    let diff: Vec<f64> = w
+                        .data
+                        .iter()
+                        .zip(&g.data)
+                        .map(|(a, b)| {
+                            if a == b || (a.is_nan() && b.is_nan()) || (*a as f32).is_infinite() {
+                                0.0
+                            } else {
+                                (a - b).abs() / scale
+                            }
+                        })
+                        .collect();
                     let max = diff.iter().cloned().fold(0.0, f64::max);
                     let rms = (diff.iter().map(|d| d * d).sum::<f64>() / diff.len() as f64).sqrt();
                     worst.push((max, rms, format!("{} {seed} {} {n}", case.name, e.name())));

@@ -8,16 +8,21 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
-    Type, UserExternalName, Value,
+    StackSlotData, StackSlotKind, Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
+
+use super::isa::Isa;
+use super::strip::Strip;
 
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// The platform's C calling convention.
     pub(super) call: CallConv,
+    /// Vectors of what Cranelift does not emit itself.
+    pub(super) isa: Isa,
     /// Whether `fma` is an instruction (otherwise it would be a library call: multiply and add instead).
     pub(super) fma: bool,
 }
@@ -56,7 +61,12 @@ pub(super) struct Emit<'a> {
     pub(super) b: FunctionBuilder<'a>,
     pub(super) target: Target,
     params: Vec<Value>,
+    /// The strips that the function calls.
+    strips: Vec<Strip>,
 }
+
+/// Namespace of the names of strips: their positions in a function's own list.
+pub(super) const STRIPS: u32 = 1;
 
 /// `fn(args, chunk, scratch)`, see `outrigger_runtime::KernelFn`.
 pub(super) fn kernel_signature(call: CallConv) -> Signature {
@@ -71,12 +81,14 @@ impl<'a> Emit<'a> {
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         let params = b.block_params(entry).to_vec();
-        Emit { b, target, params }
+        Emit { b, target, params, strips: Vec::new() }
     }
-    pub(super) fn finish(mut self, frontend: cranelift_codegen::isa::TargetFrontendConfig) {
+    /// Ends the function; returns the strips that it calls.
+    pub(super) fn finish(mut self, frontend: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Strip> {
         self.b.ins().return_(&[]);
         self.b.seal_all_blocks();
         self.b.finalize(frontend);
+        self.strips
     }
 
     /// The pointer in argument slot `index`.
@@ -196,8 +208,11 @@ impl<'a> Emit<'a> {
     }
     /// A function of the same program that may be called: `fn(a, b, c)` at position `index`.
     pub(super) fn import(&mut self, (index, call): (u32, CallConv)) -> FuncRef {
-        let signature = self.b.import_signature(kernel_signature(call));
-        let name = self.b.func.declare_imported_user_function(UserExternalName::new(0, index));
+        self.import_named(UserExternalName::new(0, index), kernel_signature(call))
+    }
+    fn import_named(&mut self, name: UserExternalName, signature: Signature) -> FuncRef {
+        let signature = self.b.import_signature(signature);
+        let name = self.b.func.declare_imported_user_function(name);
         self.b.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,
@@ -207,6 +222,25 @@ impl<'a> Emit<'a> {
     }
     pub(super) fn call(&mut self, function: FuncRef, args: &[Value]) {
         self.b.ins().call(function, args);
+    }
+    /// Calls a strip with a table of its pointers and counts.
+    pub(super) fn call_strip(&mut self, strip: Strip, pointers: &[Value], counts: &[Value]) {
+        let bytes = 8 * strip.table() as u32;
+        let table = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+        for (index, &value) in pointers.iter().chain(counts).enumerate() {
+            self.b.ins().stack_store(I64, value, table, 8 * index as i32);
+        }
+        let table = self.b.ins().stack_addr(I64, table, 0);
+        let known = self.strips.iter().position(|s| *s == strip);
+        let index = known.unwrap_or_else(|| {
+            self.strips.push(strip);
+            self.strips.len() - 1
+        });
+        // assembled code follows the System V convention on every platform
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params.push(AbiParam::new(I64));
+        let function = self.import_named(UserExternalName::new(STRIPS, index as u32), signature);
+        self.call(function, &[table]);
     }
 
     /// A loop that steps `pointers` by their strides and hands `carried` from one turn to the next;

@@ -5,7 +5,7 @@
 //!   bf16  s eeeeeeee mmmmmmm                         a carry runs into the exponent, as it should
 //! ```
 //!
-//! A NaN stays one: its top fraction bit is set instead, since rounding could carry it to an infinity.
+//! A NaN stays one, but rounding could carry its bits to an infinity: it becomes the usual NaN.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::{I32, I64X2};
@@ -95,11 +95,9 @@ impl Emit<'_> {
         let sum = self.b.ins().iadd(bits, up);
         let top = self.int32(0xffff_0000_u32 as i32, lanes);
         let rounded = self.b.ins().band(sum, top);
-        let quiet = self.int32(0x0040_0000, lanes);
-        let quiet = self.b.ins().bor(bits, quiet);
-        let quiet = self.b.ins().band(quiet, top);
+        let nan = self.float(f32::NAN, lanes);
         let unordered = self.b.ins().fcmp(FloatCC::Unordered, value, value);
-        let (rounded, quiet) = (self.bits(Class::Float, rounded), self.bits(Class::Float, quiet));
-        self.choose(unordered, quiet, rounded)
+        let rounded = self.bits(Class::Float, rounded);
+        self.choose(unordered, nan, rounded)
     }
 }

@@ -141,7 +141,7 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, isa)),
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, isa.vectors())),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -220,6 +220,7 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
 
 fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
     let kind = fused.anchor.name();
+    let isa = isa.vectors();
     let element = if fused.precision == Precision::Bf16 { Element::Rounded } else { Element::F32 };
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {

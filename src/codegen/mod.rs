@@ -9,6 +9,7 @@
 //! result, does not depend on the number of threads. Cranelift and the assembler appear only here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +18,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, ModuleReloc};
+use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use outrigger_runtime::{Argument, BufferRef, Step};
 
 use crate::error::Error;
@@ -38,6 +39,10 @@ mod nest;
 mod nest_emit;
 mod nest_ops;
 mod region;
+mod region_wide;
+mod strip;
+mod strip_registers;
+mod strip_wide;
 mod tile;
 mod tile_clif;
 mod tile_wide;
@@ -46,8 +51,9 @@ pub use code::Code;
 pub use isa::Isa;
 
 use code::Object;
-use emit::{Emit, Target};
+use emit::{Emit, STRIPS, Target};
 use lower::{ArgumentPlace, Call, Kernel};
+use strip::Strip;
 use tile::Tile;
 
 /// The compiled steps of a plan.
@@ -122,8 +128,8 @@ pub fn generate(planned: &Planned, isa: Isa) -> Result<Kernels, Error> {
         }));
     }
     let host = host()?;
-    let objects = compile_all(&host, &units, &tiles)?;
-    let functions = units.len();
+    let objects = with_strips(compile_all(&host, isa, &units, &tiles)?)?;
+    let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
     let shared = planned.work_bytes.next_multiple_of(ALIGNMENT);
     let step_bytes = lowered.iter().map(|l| l.step_bytes).max().unwrap_or(0);
@@ -179,8 +185,53 @@ fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::Ker
     }
 }
 
+/// A compiled function and the strips that it calls.
+type Compiled = (Object, Vec<Strip>);
+
+/// Puts the strips of all functions, each once, behind them.
+fn with_strips(compiled: Vec<Compiled>) -> Result<Vec<Object>, Error> {
+    let functions = compiled.len();
+    let mut positions: HashMap<&Strip, u32> = HashMap::new();
+    let mut strips: Vec<Object> = Vec::new();
+    let mut renamed = Vec::new();
+    for strip in compiled.iter().flat_map(|(_, strips)| strips) {
+        if let Entry::Vacant(vacant) = positions.entry(strip) {
+            let index = (functions + strips.len()) as u32;
+            vacant.insert(index);
+            let bytes = strip_wide::assemble(strip)?;
+            strips.push(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+        }
+    }
+    for (object, own) in &compiled {
+        let global = |name: &ModuleRelocTarget| match *name {
+            ModuleRelocTarget::User { namespace: STRIPS, index } => {
+                let position = own.get(index as usize).and_then(|strip| positions.get(strip));
+                position.map(|&index| ModuleRelocTarget::User { namespace: 0, index })
+            }
+            _ => None,
+        };
+        renamed.push(object.relocations.iter().map(|r| global(&r.name)).collect::<Vec<_>>());
+    }
+    let mut objects = Vec::with_capacity(functions + strips.len());
+    for ((mut object, _), names) in compiled.into_iter().zip(renamed) {
+        for (relocation, name) in object.relocations.iter_mut().zip(names) {
+            if let Some(name) = name {
+                relocation.name = name;
+            }
+        }
+        objects.push(object);
+    }
+    objects.extend(strips);
+    Ok(objects)
+}
+
 /// Compiles all units on all cores, in the order of their positions.
-fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, u32>) -> Result<Vec<Object>, Error> {
+fn compile_all(
+    host: &OwnedTargetIsa,
+    isa: Isa,
+    units: &[Unit<'_>],
+    tiles: &HashMap<Tile, u32>,
+) -> Result<Vec<Compiled>, Error> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut contexts = (FunctionBuilderContext::new(), Context::new());
@@ -188,7 +239,7 @@ fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, 
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(unit) = units.get(index) else { return done };
-            done.push(compile_unit(host, unit, index as u32, tiles, &mut contexts));
+            done.push(compile_unit(host, isa, unit, index as u32, tiles, &mut contexts));
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len().div_ceil(4)).max(1);
@@ -203,24 +254,25 @@ fn compile_all(host: &OwnedTargetIsa, units: &[Unit<'_>], tiles: &HashMap<Tile, 
         }
         all.into_iter().collect::<Result<Vec<_>, _>>()
     })?;
-    objects.sort_by_key(|o| o.index);
+    objects.sort_by_key(|(o, _)| o.index);
     Ok(objects)
 }
 
 fn compile_unit(
     host: &OwnedTargetIsa,
+    isa: Isa,
     unit: &Unit<'_>,
     index: u32,
     tiles: &HashMap<Tile, u32>,
     (builder, context): &mut (FunctionBuilderContext, Context),
-) -> Result<Object, Error> {
+) -> Result<Compiled, Error> {
     if let Unit::Tile(tile) = unit
         && tile.isa != Isa::Clif
     {
         let bytes = tile_wide::assemble(tile)?;
-        return Ok(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+        return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
-    let target = Target { call: host.default_call_conv(), fma: has_fma(host) };
+    let target = Target { call: host.default_call_conv(), isa, fma: has_fma(host) };
     context.clear();
     context.func = emit::kernel_function(target, index);
     let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);
@@ -238,7 +290,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
-    e.finish(host.frontend_config());
+    let strips = e.finish(host.frontend_config());
     context.compile(&**host, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
     let compiled = context.compiled_code().ok_or_else(|| failed("no code was made"))?;
     let relocations = compiled
@@ -248,5 +300,5 @@ fn compile_unit(
         .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(index)))
         .collect();
     let alignment = u64::from(compiled.buffer.alignment).max(16);
-    Ok(Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations })
+    Ok((Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations }, strips))
 }

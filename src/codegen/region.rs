@@ -12,6 +12,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Class, Count, Emit, vector};
 use super::half::Element;
+use super::region_wide;
 use crate::ops::{Program, Step};
 
 /// A tensor walked with the region; strides in bytes, channels are contiguous.
@@ -63,7 +64,8 @@ pub(super) struct Region<'p> {
 }
 
 impl Region<'_> {
-    fn accesses(&self) -> Vec<Access> {
+    /// The tensors that are walked: the anchor's result, full operands, full sinks.
+    pub(super) fn accesses(&self) -> Vec<Access> {
         let mut all: Vec<Access> = self.anchor.into_iter().collect();
         all.extend(self.operands.iter().filter_map(|(_, s)| match s {
             Source::Full(a) => Some(*a),
@@ -89,9 +91,16 @@ impl Region<'_> {
         }
     }
 
-    /// Emits the loops.
+    /// Emits the loops: in wide vectors where the target has them, else in Cranelift's.
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let extent = self.flattened();
+        match region_wide::call(self, extent, e.target.isa) {
+            Some(call) => e.call_strip(call.strip, &call.pointers, &call.counts),
+            None => self.narrow(e, extent),
+        }
+    }
+
+    fn narrow(&self, e: &mut Emit<'_>, extent: Extent) {
         let per_channel = self.operands.iter().filter(|(_, s)| matches!(s, Source::Channel(_))).count()
             + self.sinks.iter().filter(|s| matches!(s, Sink::Sums(..))).count();
         // sixteen registers hold the per-channel vectors and the values in flight

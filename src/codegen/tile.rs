@@ -101,7 +101,7 @@ pub(super) fn tile_size(isa: Isa, rows: usize, columns: usize) -> (usize, usize)
         Isa::Clif => (4, 2),
         Isa::Avx2 => (2, 6),
         // embedded broadcasts need no register for A
-        Isa::Avx512 => match columns / 16 {
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => match columns / 16 {
             1 => (1, 16),
             n if n % 4 == 0 && rows < 8 => (4, 6),
             n if n % 2 == 0 => (2, 12),
