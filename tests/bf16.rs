@@ -20,6 +20,7 @@ fn probe() {
     let mut worst: Vec<(f64, f64, String)> = Vec::new();
     let all: Vec<(Compiled, PassOptions)> = Isa::ALL
         .into_iter()
+        .skip(3)
         .flat_map(|isa| [PassOptions::default(), PassOptions::unfused()].map(|p| (isa, p)))
         .map(|(isa, passes)| {
             let options = Options { isa: Some(isa), passes: passes.clone(), precision: Precision::Bf16 };

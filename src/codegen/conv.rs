@@ -12,9 +12,11 @@
 
 use cranelift_codegen::ir::Value;
 
+use super::amx::ROWS;
 use super::emit::{Count, Emit};
 use super::half::Element;
 use super::isa::Isa;
+use super::pairs::{HALF, begin, end, written};
 use super::region::{Access, Extent, Region, Sink, Source, operands_of};
 use super::tile::{Calls, Loop, Tile, tile_size};
 use crate::ops::{Conv2d, Output, Program};
@@ -98,10 +100,15 @@ impl Scratch {
     /// A piece of floats with these extents. What is too large for a `usize` makes the total `usize::MAX`, which
     /// [`super::lower`] refuses before an offset is used.
     pub(super) fn take(&mut self, extents: &[usize]) -> i64 {
+        self.take_of(Element::F32, extents, 0)
+    }
+    /// A piece of `element`s with these extents, and `more` of them behind.
+    pub(super) fn take_of(&mut self, element: Element, extents: &[usize], more: usize) -> i64 {
         let offset = self.bytes;
         // one vector of slack behind every piece
-        let bytes = extents.iter().try_fold(4usize, |bytes, &extent| bytes.checked_mul(extent));
-        let end = bytes
+        let all = extents.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+        let end = all
+            .and_then(|all| all.checked_add(more)?.checked_mul(element.bytes() as usize))
             .and_then(|bytes| bytes.checked_next_multiple_of(64))
             .and_then(|bytes| bytes.checked_add(64)?.checked_add(offset));
         self.bytes = end.unwrap_or(usize::MAX);
@@ -333,17 +340,26 @@ impl Forward {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = g.block();
-        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(&[rows, columns, g.ci]) };
-        let row = scratch.take(&[g.output[1], padded(g.co)]);
+        let copies = self.reads_operand().is_none();
+        let block = if copies { scratch.take_of(self.element, &[rows, columns, g.ci], self.slack()) } else { 0 };
+        let row = scratch.take(&[written(self.isa, g.output[1]), padded(g.co)]);
         (block, row, scratch.bytes)
+    }
+    /// Numbers behind the block that tiles read.
+    fn slack(&self) -> usize {
+        let g = &self.geometry;
+        if self.element == Element::Bf16 { Geometry::slack(ROWS * g.conv.stride[1], g.ci) } else { 0 }
     }
     /// The operand that the tiles can read without a copy.
     fn reads_operand(&self) -> Option<usize> {
-        if self.geometry.is_padded() { None } else { self.source.is_tensor(self.element) }
+        let plain = !self.geometry.is_padded() && self.element == Element::F32;
+        if plain { self.source.is_tensor(self.element) } else { None }
     }
     /// The output row that the tiles can write without a copy.
     fn writes_output(&self) -> Option<usize> {
-        if self.geometry.co.is_multiple_of(PANEL) { self.result.stores_anchor() } else { None }
+        let whole = self.geometry.co.is_multiple_of(PANEL)
+            && written(self.isa, self.geometry.output[1]) == self.geometry.output[1];
+        if whole { self.result.stores_anchor() } else { None }
     }
 
     pub(super) fn tiles(&self) -> Tiles {
@@ -352,6 +368,11 @@ impl Forward {
         let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
         let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
         let b = columns as i64 * F;
+        if self.element == Element::Bf16 {
+            let (loops, a_row) = (g.runs().loops(self.isa), g.conv.stride[1] as i64 * g.ci as i64 * HALF);
+            let tile = Tile { isa: self.isa, rows, vectors, loops, a_row, c_row: b, accumulate: false };
+            return Tiles::new(tile.simplified(), g.output[1]);
+        }
         let tile = Tile {
             isa: self.isa,
             rows,
@@ -380,11 +401,12 @@ impl Forward {
         let row = e.offset(scratch, row_at);
         let weight = e.argument(self.weight);
         let [block_rows, block_columns] = g.block();
-        let ci = g.ci as i64 * F;
-        let block_row = block_columns as i64 * ci;
-        if g.is_padded() {
-            e.clear(block, block_rows * block_columns * g.ci * 4);
+        let block_row = block_columns as i64 * g.ci as i64 * self.element.bytes();
+        if g.is_padded() || self.slack() > 0 {
+            let floats = block_rows * block_columns * g.ci + self.slack();
+            e.clear(block, (floats * self.element.bytes() as usize).next_multiple_of(4));
         }
+        begin(e, self.isa);
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let (first, count) = e.chunk_range(g.images, self.chunks);
@@ -421,5 +443,6 @@ impl Forward {
             });
             Vec::new()
         });
+        end(e, self.isa);
     }
 }

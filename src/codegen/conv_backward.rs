@@ -19,6 +19,7 @@ use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Til
 use super::emit::{Count, Emit};
 use super::half::Element;
 use super::isa::Isa;
+use super::pairs::{begin, end, written};
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
 use crate::ops::Program;
@@ -45,14 +46,14 @@ pub(super) struct Backward {
 }
 
 /// The taps of one axis that reach the input pixels of one phase.
-struct Taps {
-    count: usize,
+pub(super) struct Taps {
+    pub(super) count: usize,
     /// First tap and distance of taps in the kernel.
-    first: usize,
-    step: usize,
+    pub(super) first: usize,
+    pub(super) step: usize,
     /// Output position of the first tap for the phase's first pixel, and its change from tap to tap.
     start: i64,
-    back: i64,
+    pub(super) back: i64,
 }
 
 struct Layout {
@@ -60,11 +61,13 @@ struct Layout {
     source: i64,
     row: i64,
     weight: i64,
+    transposed: i64,
+    interleaved: i64,
     bytes: usize,
 }
 
 impl Backward {
-    fn taps(&self, axis: usize, phase: usize) -> Taps {
+    pub(super) fn taps(&self, axis: usize, phase: usize) -> Taps {
         let g = &self.geometry;
         let (stride, dilation) = (g.conv.stride[axis] as i64, g.conv.dilation[axis] as i64);
         let position = |k: usize| phase as i64 + g.conv.padding[axis][0] as i64 - k as i64 * dilation;
@@ -100,37 +103,72 @@ impl Backward {
     }
 
     /// Rows and columns of the dy block.
-    fn gradient_block(&self) -> [usize; 2] {
-        [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1])
+    pub(super) fn gradient_block(&self) -> [usize; 2] {
+        let [rows, columns] = [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1]);
+        let flat = if self.on_pairs() && self.source.is_some() { self.plane()[1] } else { 0 };
+        [rows, columns.max(flat)]
     }
     /// The operand that can serve as dy block as it is.
     fn reads_gradient(&self) -> Option<usize> {
         let g = &self.geometry;
-        let plain = self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL);
+        let plain =
+            self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL) && !self.on_pairs();
         if plain { self.gradient.is_tensor(self.element) } else { None }
     }
     /// The operand that can serve as x block as it is.
     fn reads_source(&self) -> Option<usize> {
         let source = self.source.as_ref()?;
-        if self.geometry.is_padded() { None } else { source.is_tensor(self.element) }
+        if self.geometry.is_padded() || self.on_pairs() { None } else { source.is_tensor(self.element) }
     }
     fn writes_result(&self) -> Option<usize> {
         let result = self.result.as_ref()?;
-        if self.geometry.ci.is_multiple_of(PANEL) { result.stores_anchor() } else { None }
+        let g = &self.geometry;
+        let whole = g.ci.is_multiple_of(PANEL) && self.row_pixels() == g.size[1];
+        if whole { result.stores_anchor() } else { None }
     }
 
     fn layout(&self) -> Layout {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = self.gradient_block();
-        let gradient = if self.reads_gradient().is_some() { 0 } else { scratch.take(&[rows, columns, padded(g.co)]) };
+        let more = if self.on_pairs() { Geometry::slack(32, padded(g.co)) } else { 0 };
+        let gradient = match self.reads_gradient() {
+            Some(_) => 0,
+            None => scratch.take_of(self.element, &[rows, columns, padded(g.co)], more),
+        };
         let [rows, columns] = g.block();
         let copies = self.source.is_some() && self.reads_source().is_none();
-        let source = if copies { scratch.take(&[rows, columns, g.ci]) } else { 0 };
-        let row = if self.result.is_some() { scratch.take(&[g.size[1], padded(g.ci)]) } else { 0 };
-        let ragged = self.source.is_some() && !g.co.is_multiple_of(PANEL);
-        let weight = if ragged { scratch.take(&[g.kernel[0], g.kernel[1], g.ci, padded(g.co)]) } else { 0 };
-        Layout { gradient, source, row, weight, bytes: scratch.bytes }
+        let source =
+            if copies { scratch.take_of(self.element, &[rows, columns, g.ci], self.source_slack()) } else { 0 };
+        let row = if self.result.is_some() { scratch.take(&[self.row_pixels(), padded(g.ci)]) } else { 0 };
+        let weight =
+            if self.is_ragged() { scratch.take(&[g.kernel[0], g.kernel[1], self.sum_rows(), padded(g.co)]) } else { 0 };
+        let (mut transposed, mut interleaved) = (0, 0);
+        if self.on_pairs() && self.source.is_some() {
+            transposed = scratch.take_of(self.element, &self.transposed(), 0);
+            interleaved = scratch.take(&self.interleaved());
+        }
+        Layout { gradient, source, row, weight, transposed, interleaved, bytes: scratch.bytes }
+    }
+    /// Numbers behind the x block that are read with it.
+    fn source_slack(&self) -> usize {
+        let g = &self.geometry;
+        if self.on_pairs() { Geometry::slack(32 * g.conv.stride[1], g.ci) } else { 0 }
+    }
+    /// Pixels of a row of dx that tiles write.
+    fn row_pixels(&self) -> usize {
+        let stride = self.geometry.conv.stride[1];
+        let pixels = self.geometry.size[1];
+        if self.on_pairs() { written(self.isa, pixels.div_ceil(stride)) * stride } else { pixels }
+    }
+    /// Rows of a tap's sums.
+    fn sum_rows(&self) -> usize {
+        if self.on_pairs() { padded(self.geometry.ci) } else { self.geometry.ci }
+    }
+    /// Whether the weight gradient is summed in scratch, where it has whole panels.
+    fn is_ragged(&self) -> bool {
+        let g = &self.geometry;
+        self.source.is_some() && (!g.co.is_multiple_of(PANEL) || self.sum_rows() != g.ci)
     }
     /// Bytes of worker scratch.
     pub(super) fn scratch(&self) -> usize {
@@ -139,6 +177,9 @@ impl Backward {
 
     /// Tiles of the data gradient for a phase, or `None` when no tap reaches it.
     fn data_tiles(&self, phase: [usize; 2]) -> Option<Tiles> {
+        if self.on_pairs() {
+            return self.pair_data_tiles(phase);
+        }
         let g = &self.geometry;
         let (taps_y, taps_x) = (self.taps(0, phase[0]), self.taps(1, phase[1]));
         if taps_y.count == 0 || taps_x.count == 0 {
@@ -206,7 +247,7 @@ impl Backward {
         [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 
-    fn phases(&self) -> Vec<[usize; 2]> {
+    pub(super) fn phases(&self) -> Vec<[usize; 2]> {
         let g = &self.geometry;
         let along = |axis: usize| 0..g.conv.stride[axis].min(g.size[axis]);
         along(0).flat_map(|y| along(1).map(move |x| [y, x])).collect()
@@ -218,7 +259,9 @@ impl Backward {
         if self.result.is_some() {
             tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
         }
-        if self.source.is_some() {
+        if self.source.is_some() && self.on_pairs() {
+            tiles.extend(self.pair_filter_tiles().list());
+        } else if self.source.is_some() {
             for (_, rows) in self.filter_runs() {
                 tiles.extend(self.filter_tiles(rows).list());
             }
@@ -233,17 +276,18 @@ impl Backward {
         let gradient = e.offset(scratch, layout.gradient);
         let source = e.offset(scratch, layout.source);
         let weight_bytes = g.kernel[0] * g.kernel[1] * g.ci * g.co * 4;
-        self.clear(e, gradient, source);
+        let arranged = (e.offset(scratch, layout.transposed), e.offset(scratch, layout.interleaved));
+        self.clear(e, gradient, source, arranged.0);
+        begin(e, self.isa);
         let partial = self.source.as_ref().map(|_| {
             let base = e.argument(self.partial);
             let chunk = e.chunk();
             e.at(base, chunk, weight_bytes as i64)
         });
-        // ragged channels are summed in scratch, where rows are whole panels
-        let ragged = !g.co.is_multiple_of(PANEL);
+        let ragged = self.is_ragged();
         let sums = partial.map(|p| if ragged { e.offset(scratch, layout.weight) } else { p });
         if let Some(sums) = sums {
-            e.clear(sums, g.kernel[0] * g.kernel[1] * g.ci * padded(g.co) * 4);
+            e.clear(sums, g.kernel[0] * g.kernel[1] * self.sum_rows() * padded(g.co) * 4);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
         let mut of_input: Vec<Tensor> =
@@ -259,7 +303,12 @@ impl Backward {
             let dy = self.fill_gradient(e, &outputs, gradient);
             if let (Some(program), Some(sums)) = (&self.source, sums) {
                 let x = self.fill_source(e, program, &inputs, source);
-                self.filter(e, calls, x, dy, sums);
+                if self.on_pairs() {
+                    self.arrange(e, (x, dy), arranged);
+                    self.filter_pairs(e, calls, arranged, sums);
+                } else {
+                    self.filter(e, calls, x, dy, sums);
+                }
             }
             if let Some(result) = &self.result {
                 let row = e.offset(scratch, layout.row);
@@ -269,29 +318,39 @@ impl Backward {
         });
         if let (true, Some(partial), Some(sums)) = (ragged, partial, sums) {
             let copy = Program::operand(0);
-            let columns = Count::Static(g.kernel[0] * g.kernel[1] * g.ci);
-            let from = Access { base: sums, element: Element::F32, row: 0, column: padded(g.co) as i64 * F };
-            let to = Access { base: partial, element: Element::F32, row: 0, column: g.co as i64 * F };
+            let taps = Count::Static(g.kernel[0] * g.kernel[1]);
+            let access = |base: Value, rows: usize, columns: usize| {
+                let column = columns as i64 * F;
+                Access { base, element: Element::F32, row: rows as i64 * column, column }
+            };
+            let (from, to) = (access(sums, self.sum_rows(), padded(g.co)), access(partial, g.ci, g.co));
             Region {
                 program: &copy,
-                extent: Extent { rows: Count::Static(1), columns, channels: g.co },
+                extent: Extent { rows: taps, columns: Count::Static(g.ci), channels: g.co },
                 operands: vec![(0, Source::Full(from))],
                 anchor: None,
                 sinks: vec![Sink::Full(0, to)],
             }
             .emit(e);
         }
+        end(e, self.isa);
     }
 
     /// Zeroes what must be zero before the first image: borders, padding channels, sums.
-    fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value) {
+    fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value, transposed: Value) {
         let g = &self.geometry;
+        let half = |numbers: usize| (numbers * 2).next_multiple_of(4);
         let [rows, columns] = self.gradient_block();
-        if self.reads_gradient().is_none() && ([rows, columns] != g.output || !g.co.is_multiple_of(PANEL)) {
+        if self.on_pairs() {
+            e.clear(gradient, half(rows * columns * padded(g.co) + Geometry::slack(32, padded(g.co))));
+        } else if self.reads_gradient().is_none() && ([rows, columns] != g.output || !g.co.is_multiple_of(PANEL)) {
             e.clear(gradient, rows * columns * padded(g.co) * 4);
         }
         let [rows, columns] = g.block();
-        if self.source.is_some() && g.is_padded() {
+        if self.source.is_some() && self.on_pairs() {
+            e.clear(source, half(rows * columns * g.ci + self.source_slack()));
+            e.clear(transposed, half(self.transposed().iter().product()));
+        } else if self.source.is_some() && g.is_padded() {
             e.clear(source, rows * columns * g.ci * 4);
         }
         self.gradient.clear_sums(e, g.co);
@@ -311,9 +370,9 @@ impl Backward {
     }
 
     /// The zero-padded dy, in whole panels of channels, as a place in scratch.
-    fn dy_block(&self, base: Value) -> Block {
+    pub(super) fn dy_block(&self, base: Value) -> Block {
         let low = [0, 1].map(|a| self.margin(a)[0]);
-        let (columns, pixel) = (self.gradient_block()[1], padded(self.geometry.co) as i64 * F);
+        let (columns, pixel) = (self.gradient_block()[1], padded(self.geometry.co) as i64 * self.element.bytes());
         Block { base, columns, pixel, low, element: self.element }
     }
 
@@ -386,14 +445,17 @@ impl Backward {
         let g = &self.geometry;
         let [stride_y, stride_x] = g.conv.stride;
         let weight = e.argument(self.weight);
-        let pixel = padded(g.co) as i64 * F;
+        let pixel = padded(g.co) as i64 * self.element.bytes();
+        // pairs are walked forwards, from the last tap on
+        let from =
+            |taps: &Taps| if self.on_pairs() { taps.start - taps.back * (taps.count as i64 - 1) } else { taps.start };
         let block_row = self.gradient_block()[1] as i64 * pixel;
         let tap = (g.co * padded(g.ci)) as i64 * F;
         let dense_row = (g.size[1] * g.ci) as i64 * F;
         let row_pixel = padded(g.ci) as i64 * F;
         for phase_y in 0..stride_y.min(g.size[0]) {
             let taps_y = self.taps(0, phase_y);
-            let start = e.offset(dy, (taps_y.start + self.margin(0)[0] as i64) * block_row);
+            let start = e.offset(dy, (from(&taps_y) + self.margin(0)[0] as i64) * block_row);
             let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
             for (&pointer, tensor) in pointers.iter().zip(tensors) {
                 let dense_row = tensor.element.of(dense_row);
@@ -408,8 +470,11 @@ impl Backward {
                     let taps_x = self.taps(1, phase_x);
                     let c = e.offset(c, phase_x as i64 * row_pixel);
                     if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
-                        let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
-                        let first = (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap;
+                        let a = e.offset(at[0], (from(&taps_x) + self.margin(1)[0] as i64) * pixel);
+                        let first = match self.on_pairs() {
+                            true => self.weight_offset(Some([phase_y, phase_x])),
+                            false => (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap,
+                        };
                         let b = e.offset(weight, first);
                         let panels = padded(g.ci) / tiles.whole.columns();
                         tiles.emit(e, calls, panels, a, b, c);

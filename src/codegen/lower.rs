@@ -97,6 +97,11 @@ fn step_argument(floats: usize, write: bool) -> KernelArgument {
     KernelArgument { place: ArgumentPlace::Step(0), bytes: floats * 4, write, float: true }
 }
 
+/// Packed weights in bf16.
+fn step_bytes(bytes: i64, write: bool) -> KernelArgument {
+    KernelArgument { place: ArgumentPlace::Step(0), bytes: bytes as usize, write, float: false }
+}
+
 /// Operands, then results.
 fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     let operands = step.operands.iter().map(|p| argument(p, false));
@@ -220,8 +225,10 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
 
 fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
     let kind = fused.anchor.name();
-    let isa = isa.vectors();
-    let element = if fused.precision == Precision::Bf16 { Element::Rounded } else { Element::F32 };
+    let (isa, element) = match fused.precision {
+        Precision::F32 => (isa.vectors(), Element::F32),
+        Precision::Bf16 => (isa, if isa.multiplies_pairs() { Element::Bf16 } else { Element::Rounded }),
+    };
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {
         let b = bind(step, program, shape, next)?;
@@ -240,7 +247,11 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
             let mut at = 0;
-            if !geometry.co.is_multiple_of(PANEL) || element == Element::Rounded {
+            if element == Element::Bf16 {
+                lowered.pack_pairs(geometry.pack_pairs(isa), arguments[0].clone(), geometry.runs().bytes(isa));
+                at = arguments.len();
+                arguments.push(step_bytes(geometry.runs().bytes(isa), false));
+            } else if !geometry.co.is_multiple_of(PANEL) || element == Element::Rounded {
                 let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
                 let floats = rows * padded(geometry.co);
                 let pack = rounded(nest_ops::pack(rows, geometry.co, padded(geometry.co)), element);
@@ -260,19 +271,25 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
-            let mut at = 0;
+            let chunks = fused.chunks;
+            let mut kernel = Backward { isa, geometry, chunks, element, source, gradient, result, weight: 0, partial };
             if *data {
-                let taps = geometry.kernel[0] * geometry.kernel[1];
-                let floats = taps * geometry.co * padded(geometry.ci);
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
-                let pack = rounded(pack, element);
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
+                kernel.weight = arguments.len();
+                if element == Element::Bf16 {
+                    let bytes = kernel.weight_offset(None);
+                    for pack in kernel.pack_phases() {
+                        lowered.pack_pairs(pack, arguments[0].clone(), bytes);
+                    }
+                    arguments.push(step_bytes(bytes, false));
+                } else {
+                    let taps = geometry.kernel[0] * geometry.kernel[1];
+                    let floats = taps * geometry.co * padded(geometry.ci);
+                    let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
+                    lowered.pack(rounded(pack, element), arguments[0].clone(), floats);
+                    arguments.push(step_argument(floats, false));
+                }
             }
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let chunks = fused.chunks;
-            let kernel = Backward { isa, geometry, chunks, element, source, gradient, result, weight: at, partial };
             let kernel = Kernel::Backward(kernel);
             lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
         }
@@ -294,6 +311,12 @@ impl Lowered {
     fn pack(&mut self, nest: Nest, from: KernelArgument, floats: usize) {
         self.step_bytes = self.step_bytes.max(floats * 4);
         let arguments = vec![from, step_argument(floats, true)];
+        self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    }
+    /// The same with a copy of pairs.
+    fn pack_pairs(&mut self, nest: Nest, from: KernelArgument, bytes: i64) {
+        self.step_bytes = self.step_bytes.max(bytes as usize);
+        let arguments = vec![from, step_bytes(bytes, true)];
         self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
     }
 }

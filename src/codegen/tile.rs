@@ -10,6 +10,7 @@
 //! micro-operations of one k-step; only the lanes and the tile's size depend on the target. A tile always
 //! computes whole vectors: ragged channel counts are padded in the operands' scratch copies.
 
+use super::amx;
 use super::isa::Isa;
 
 /// A loop over products; strides in bytes.
@@ -25,6 +26,8 @@ pub(super) struct Loop {
 /// A register tile with its loops; all sizes are known when it is emitted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tile {
+    /// Where it multiplies pairs ([`Isa::multiplies_pairs`]), an element of A is two bf16 of one row, and one of B two bf16
+    /// of one column: what one k-step multiplies and adds.
     pub(super) isa: Isa,
     /// Rows: numbers of A in one step.
     pub(super) rows: usize,
@@ -96,6 +99,9 @@ impl Tile {
 /// Accumulators, the vectors of B and one broadcast must fit into the registers; the rows are balanced
 /// over the tiles that are needed, so that the last one is not much smaller.
 pub(super) fn tile_size(isa: Isa, rows: usize, columns: usize) -> (usize, usize) {
+    if isa == Isa::Amx {
+        return amx::tile_size(rows, columns);
+    }
     let (vectors, most) = match isa {
         // 2×4 of sixteen 128-bit registers: more accumulators spill
         Isa::Clif => (4, 2),

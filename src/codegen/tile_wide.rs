@@ -11,6 +11,7 @@ use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
 };
 
+use super::amx;
 use super::isa::Isa;
 use super::tile::{MicroOp, Tile};
 use crate::error::Error;
@@ -21,8 +22,8 @@ const A: Register = Register::RDI;
 const B: Register = Register::RSI;
 const C: Register = Register::RDX;
 
-struct Assembler<'t> {
-    tile: &'t Tile,
+pub(super) struct Assembler<'t> {
+    pub(super) tile: &'t Tile,
     code: Vec<Instruction>,
     /// Labels are instruction pointers that stand for positions until the block is encoded.
     label: u64,
@@ -36,7 +37,8 @@ pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
         let reason = "more than four loops, or an operand over 2 GiB".to_string();
         return Err(Error::Codegen { path: format!("tile {tile:?}"), reason });
     }
-    let mut asm = Assembler { tile, code: Vec::new(), label: 1 };
+    let steps = amx::in_steps(tile);
+    let mut asm = Assembler { tile: &steps, code: Vec::new(), label: 1 };
     asm.function().map_err(failed)?;
     let block = InstructionBlock::new(&asm.code, 0);
     BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map(|r| r.code_buffer).map_err(failed)
@@ -44,7 +46,7 @@ pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
 
 impl Assembler<'_> {
     fn wide(&self) -> bool {
-        self.tile.isa == Isa::Avx512
+        self.tile.isa.vectors() == Isa::Avx512
     }
     fn register(&self, index: usize) -> Register {
         (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + index as u32
@@ -61,7 +63,7 @@ impl Assembler<'_> {
     fn bytes(&self) -> i64 {
         self.tile.isa.lanes() as i64 * 4
     }
-    fn push(&mut self, instruction: Instruction) {
+    pub(super) fn push(&mut self, instruction: Instruction) {
         self.code.push(instruction);
     }
     fn memory(base: Register, offset: i64) -> MemoryOperand {
@@ -75,6 +77,9 @@ impl Assembler<'_> {
     }
 
     fn function(&mut self) -> Result<(), IcedError> {
+        if self.tile.isa == Isa::Amx {
+            return self.tiles();
+        }
         let (add, store, zero) = if self.wide() {
             (
                 Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
@@ -105,7 +110,7 @@ impl Assembler<'_> {
     }
 
     /// Loop `depth` and those inside; leaves A and B where they were before.
-    fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
+    pub(super) fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
         let this = self.tile.loops[depth];
         let innermost = depth + 1 == self.tile.loops.len();
         let counter = COUNTERS[if innermost { 3 } else { depth }];
@@ -141,10 +146,16 @@ impl Assembler<'_> {
     }
 
     fn unroll(&self) -> usize {
+        if self.tile.isa == Isa::Amx {
+            return 2;
+        }
         (32 / (self.tile.rows * self.tile.vectors)).clamp(2, 8)
     }
 
     fn step(&mut self, k: usize) -> Result<(), IcedError> {
+        if self.tile.isa == Isa::Amx {
+            return self.multiply_tiles(k);
+        }
         for op in self.tile.step(k) {
             match op {
                 MicroOp::LoadB { vector, offset } => {
@@ -159,17 +170,25 @@ impl Assembler<'_> {
         Ok(())
     }
 
+    /// Adds the products of 512-bit vectors: of f32, or of pairs of bf16, which are added up.
+    fn product(&self) -> Code {
+        if self.tile.isa == Isa::Avx512Bf16 {
+            Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32
+        } else {
+            Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er
+        }
+    }
     fn multiply(&mut self, row: usize, offset: i64) -> Result<(), IcedError> {
         if self.wide() && self.tile.vectors == 1 {
             for v in 0..self.tile.vectors {
                 let number = MemoryOperand::new(A, Register::None, 1, offset, 1, true, Register::None);
                 let (acc, b) = (self.accumulator(row, v), self.vector(v));
-                self.push(Instruction::with3(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, acc, b, number)?);
+                self.push(Instruction::with3(self.product(), acc, b, number)?);
             }
             return Ok(());
         }
         let (load, fma) = if self.wide() {
-            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er)
+            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, self.product())
         } else {
             (Code::VEX_Vbroadcastss_ymm_m32, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256)
         };
