@@ -15,16 +15,17 @@
 //! | `arena_mb` | work memory of the training program |
 //! | `rss_mb` | the most memory the process held until the end of training |
 //! | `kernels` | distinct compiled kernels of the training program |
+//! | `precision` | of convolutions and activations |
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use outrigger::Error;
 use outrigger::compile::Program;
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Recipe, Trainer, TrainerOptions, parse_layers};
+use outrigger::{Error, Options, Precision};
 use serde::Serialize;
 
 /// Measures a training step and inference of the CIFAR-10 ResNet.
@@ -42,6 +43,9 @@ struct Args {
     /// Residual blocks with 16, 32 and 64 channels
     #[arg(long, default_value = "2,2,2", value_name = "N,N,N")]
     layers: String,
+    /// Precision of convolutions and activations: f32 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Take one training step, say so, and end: what the measuring process starts
     #[arg(long, hide = true)]
     first_step: bool,
@@ -63,6 +67,7 @@ struct Report {
     arena_mb: f64,
     rss_mb: f64,
     kernels: usize,
+    precision: String,
     batch: usize,
     threads: usize,
 }
@@ -125,7 +130,8 @@ fn prepared(args: &Args) -> Result<Prepared, Error> {
     let recipe = Recipe { model: ResNetCifar { layers, ..ResNetCifar::default() }, batch, ..Recipe::default() };
     let (images, labels) = noise(batch, recipe.model.classes);
 
-    let options = TrainerOptions { threads: args.threads, ..TrainerOptions::default() };
+    let compile = Options { precision: args.precision, ..Options::default() };
+    let options = TrainerOptions { threads: args.threads, compile, ..TrainerOptions::default() };
     let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), batch, options)?;
     trainer.train_step(&images, &labels, recipe.lr)?;
     Ok(Prepared { trainer, recipe, images, labels })
@@ -163,6 +169,7 @@ fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
         arena_mb: training.summary().arena_bytes as f64 / 1e6,
         rss_mb: rss as f64 / 1e6,
         kernels: training.summary().kernels,
+        precision: args.precision.to_string(),
         batch,
         threads,
     })

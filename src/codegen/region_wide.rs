@@ -39,9 +39,9 @@ pub(super) fn call(region: &Region<'_>, extent: Extent, isa: Isa) -> Option<Call
     if isa == Isa::Clif || !region.program.steps.iter().all(plain) {
         return None;
     }
-    // AVX2 and AVX512F cannot mask lanes of 16 bits
+    // AVX2 cannot mask lanes of 16 bits
     let half = region.accesses().iter().any(|a| a.element == Element::Bf16);
-    if half && extent.channels % isa.lanes() != 0 && !isa.multiplies_pairs() {
+    if half && !extent.channels.is_multiple_of(isa.lanes()) && isa == Isa::Avx2 {
         return None;
     }
     let mut counts = Vec::new();

@@ -36,7 +36,7 @@ pub(super) struct Place {
     pub(super) offset: i64,
     /// How many, at most the vector's lanes.
     pub(super) lanes: usize,
-    /// Bf16 is widened when it is loaded; stored it is the lower half of a vector, see [`Op::Narrow`].
+    /// Bf16 is widened when it is loaded; see [`Builder::store_rounded`].
     pub(super) element: Element,
 }
 
@@ -93,8 +93,8 @@ pub(super) enum Op {
     Sqrt(Vector),
     /// The upper halves of the lanes, moved to the lower end.
     Top(Vector),
-    /// Half as wide lanes in the lower half of the vector: rounded to bf16 where that is an instruction, else the lower
-    /// halves of the lanes.
+    /// Half as wide lanes in the lower half of the vector: rounded to bf16 where that is an instruction, in AVX2 the
+    /// lower halves of the lanes.
     Narrow(Vector),
     /// A mask.
     Compare(Comparison, Vector, Vector),
@@ -243,7 +243,8 @@ impl Builder {
             Element::Bf16 => {
                 let rounded = self.round(value);
                 let top = self.push(Op::Top(rounded));
-                self.push(Op::Narrow(top))
+                // AVX-512 stores the lower halves of lanes
+                if self.strip.isa == Isa::Avx512 { top } else { self.push(Op::Narrow(top)) }
             }
         };
         self.store(place, narrow);

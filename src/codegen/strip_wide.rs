@@ -378,8 +378,6 @@ impl<'s> Assembler<'s> {
         let (value, half) = (self.vector(value), Register::YMM0 + number as u32);
         if self.strip.isa.multiplies_pairs() {
             self.push(Instruction::with2(Code::EVEX_Vcvtneps2bf16_ymm_k1z_zmmm512b32, half, value)?);
-        } else if self.wide() {
-            self.push(Instruction::with2(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm, half, value)?);
         } else {
             // packs within 128 bits: the second and third quarter are exchanged
             self.push(Instruction::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, half, value, value)?);
@@ -403,20 +401,19 @@ impl<'s> Assembler<'s> {
         Ok(())
     }
 
-    /// Stores the lower half of a vector, see [`Op::Narrow`].
+    /// Stores bf16 lanes: the lower half of a vector, in AVX-512 without bf16 the lower halves of the lanes.
     fn store_half(&mut self, place: Place, number: usize) -> Result<(), IcedError> {
         let memory = self.memory(place.pointer, place.offset)?;
-        let instruction = match (self.allocation.mask(place.lanes), self.wide()) {
-            (None, true) => Instruction::with2(Code::VEX_Vmovups_ymmm256_ymm, memory, Register::YMM0 + number as u32)?,
-            (None, false) => Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, memory, Register::XMM0 + number as u32)?,
-            (Some(mask), _) => {
-                let half = Register::YMM0 + number as u32;
-                let mut store = Instruction::with2(Code::EVEX_Vmovdqu16_ymmm256_k1z_ymm, memory, half)?;
-                store.set_op_mask(self.mask(mask));
-                store
-            }
+        let (code, register) = match (self.strip.isa.multiplies_pairs(), self.wide()) {
+            (true, _) => (Code::EVEX_Vmovdqu16_ymmm256_k1z_ymm, Register::YMM0),
+            (false, true) => (Code::EVEX_Vpmovdw_ymmm256_k1z_zmm, Register::ZMM0),
+            (false, false) => (Code::VEX_Vmovups_xmmm128_xmm, Register::XMM0),
         };
-        self.push(instruction);
+        let mut store = Instruction::with2(code, memory, register + number as u32)?;
+        if let Some(mask) = self.allocation.mask(place.lanes) {
+            store.set_op_mask(self.mask(mask));
+        }
+        self.push(store);
         Ok(())
     }
 
