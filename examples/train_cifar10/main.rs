@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use outrigger::{Error, Options};
 use outrigger::data::Loader;
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Outcome, Recipe, Restore, Trainer, TrainerOptions, WeightFile};
+use outrigger::{Error, Options};
 use serde::Serialize;
 
 use options::Args;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use outrigger::{Error, Precision};
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Method, Recipe, WeightFile, parse_layers};
+use outrigger::{Error, Precision};
 
 /// Trains the residual network on CIFAR-10 with kernels compiled for this machine.
 ///

@@ -247,14 +247,19 @@ mod tests {
         };
         let file = WeightFile::new([], recipe.metadata(12));
         assert_eq!(Recipe::from_file(&file).unwrap(), (recipe.clone(), 12));
-        for (key, bad) in [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("precision", "f16"), ("format_version", "2")] {
+        for (key, bad) in
+            [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("precision", "f16"), ("format_version", "2")]
+        {
             let mut metadata = recipe.metadata(12);
             metadata.insert(key.to_string(), bad.to_string());
             let error = Recipe::from_file(&WeightFile::new([], metadata.clone())).unwrap_err();
             assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
             metadata.remove(key);
             let read = Recipe::from_file(&WeightFile::new([], metadata));
-            assert!(if key == "precision" { read.unwrap().0.precision == Precision::F32 } else { read.is_err() }, "{key}");
+            assert!(
+                if key == "precision" { read.unwrap().0.precision == Precision::F32 } else { read.is_err() },
+                "{key}"
+            );
         }
     }
 
