@@ -183,7 +183,7 @@ fn every_operation_has_a_case() {
     complete("anchor", fused.iter().map(|f| anchor_number(&f.anchor)).collect(), 5);
     let programs = || fused.iter().flat_map(|f| [&f.source, &f.gradient, &f.result]);
     complete("step", programs().flat_map(|p| &p.steps).map(step_number).collect(), 6);
-    complete("output", programs().flat_map(|p| &p.outputs).map(output_number).collect(), 2);
+    complete("output", programs().flat_map(|p| &p.outputs).map(output_number).collect(), 3);
 }
 
 fn op_number(op: &Op) -> usize {
@@ -294,6 +294,7 @@ fn output_number(output: &Output) -> usize {
     match output {
         Output::Full(_) => 0,
         Output::Sums(_) => 1,
+        Output::Bf16(_) => 2,
     }
 }
 

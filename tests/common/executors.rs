@@ -26,6 +26,7 @@ pub trait Executor {
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
     let mut all: Vec<Box<dyn Executor>> = Vec::new();
+    // the others multiply f32 as AVX-512 does
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
         for (name, passes) in [("fused", PassOptions::default()), ("unfused", PassOptions::unfused())] {
             let options = Options { isa: Some(isa), passes, ..Options::default() };
