@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_runtime::{Constant, Plan, StateSlot, Team};
 
-use crate::codegen::{self, Isa};
+use crate::codegen::{self, Convolution, Isa, Settings};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::passes::{self, PassOptions, Report};
@@ -30,6 +30,8 @@ pub struct Options {
     pub precision: Precision,
     /// Instruction set of the inner products; `None` takes `OUTRIGGER_ISA` or the widest of this CPU.
     pub isa: Option<Isa>,
+    /// How convolutions are computed. [`Convolution::Auto`] is for all but tests and measurements.
+    pub convolution: Convolution,
 }
 
 /// Sizes of a program.
@@ -73,14 +75,16 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let (graph, mut report) = passes::optimise(graph, &options.passes)?;
     let graph = passes::at_precision(graph, options.precision, &mut report)?;
     let planned = plan::plan(&graph)?;
-    let kernels = codegen::generate(&planned, isa)?;
+    let kernels = codegen::generate(&planned, Settings { isa, convolution: options.convolution })?;
     let code_bytes = kernels.code.bytes;
     let plan = Plan {
         name: planned.name.clone(),
         prepare: kernels.prepare,
         steps: kernels.steps,
+        groups: kernels.groups,
         work_bytes: kernels.work_bytes,
         scratch_bytes: kernels.scratch_bytes,
+        image_bytes: planned.image_bytes,
         states: planned.states.iter().map(|s| StateSlot { name: s.name.clone(), bytes: s.ty.bytes() }).collect(),
         constants: planned
             .constants

@@ -3,7 +3,7 @@
 //! A number that f32 and f64 compute to the two sides of a midpoint rounds to two neighbours, a part in 2⁸ apart. That is rare
 //! (a few in a hundred thousand), and in a result it is one term of many. So a result may be off by [`FLIP`] of its largest
 //! element anywhere, but on the average (root of the mean square) by no more than [`TYPICAL`]: forgetting a rounding
-//! costs ten times that. A small network with batch norm can make more of one neighbour; what is further away must be a
+//! costs several times that. A small network with batch norm can make more of one neighbour; what is further away must be a
 //! result that moves as far in the interpreter itself, when its inputs move by a few units in the last place of f32.
 
 mod common;
@@ -63,7 +63,8 @@ fn movement(b: &Build, passes: &PassOptions, want: &Results, name: &str, floor: 
 /// Every instruction set that this CPU has, with fused and with single kernels.
 fn executors() -> Vec<(PassOptions, Vec<Compiled>)> {
     let compiled = |passes: &PassOptions, isa: Isa| {
-        let options = Options { isa: Some(isa), passes: passes.clone(), precision: Precision::Bf16 };
+        let (passes, precision) = (passes.clone(), Precision::Bf16);
+        let options = Options { isa: Some(isa), passes, precision, ..Options::default() };
         Compiled::new(isa.to_string(), options)
     };
     let of = |passes: PassOptions| {
@@ -199,7 +200,7 @@ fn roundings_show() {
         let types = graph.nodes().filter_map(|id| graph.get(id)).flat_map(|node| &node.results);
         narrow += types.filter(|ty| ty.dtype == DType::Bf16).count();
     }
-    assert!(typical > 10.0 * TYPICAL && narrow > 8, "{typical:.1e}, {narrow} narrow values");
+    assert!(typical > 5.0 * TYPICAL && narrow > 20, "{typical:.1e}, {narrow} narrow values");
 }
 
 /// What leaves a program stays f32, and so do vectors and weights.

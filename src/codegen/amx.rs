@@ -77,7 +77,7 @@ impl Assembler<'_> {
         place(Register::RDX, STRIDE_C, offset)
     }
 
-    /// The whole function.
+    /// The product of one tile.
     pub(super) fn tiles(&mut self) -> Result<(), IcedError> {
         let cells: Vec<(usize, usize)> =
             (0..self.blocks()).flat_map(|m| (0..self.tile.vectors).map(move |v| (m, v))).collect();
@@ -101,7 +101,6 @@ impl Assembler<'_> {
             let (c, to) = (self.c(m, v), self.of_c(m, v));
             self.push(Instruction::with2(Code::VEX_Tilestored_sibmem_tmm, to, c)?);
         }
-        self.push(Instruction::with(Code::Retnq));
         Ok(())
     }
 

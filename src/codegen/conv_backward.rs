@@ -16,13 +16,13 @@
 use cranelift_codegen::ir::Value;
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
+use super::depthwise::Row;
 use super::emit::{Count, Emit};
 use super::half::Element;
 use super::isa::Isa;
-use super::pairs::{begin, end, written};
-use super::region::{Access, Extent, Region, Sink, Source};
+use super::pairs::{begin, end};
+use super::region::{Access, Extent};
 use super::tile::{Calls, Loop, Tile, tile_size};
-use crate::ops::Program;
 
 /// Gradients of a convolution. Arguments: operands (0 is the weight if `data`), results, then the
 /// transposed weight `[kh, kw, co, padded(ci)]` if `data`.
@@ -31,7 +31,7 @@ pub(super) struct Backward {
     pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     pub(super) chunks: usize,
-    /// What the tiles multiply: f32, or f32 that was rounded.
+    /// What the tiles multiply.
     pub(super) element: Element,
     /// Makes x; present for the weight gradient.
     pub(super) source: Option<Bound>,
@@ -105,8 +105,7 @@ impl Backward {
     /// Rows and columns of the dy block.
     pub(super) fn gradient_block(&self) -> [usize; 2] {
         let [rows, columns] = [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1]);
-        let flat = if self.on_pairs() && self.source.is_some() { self.plane()[1] } else { 0 };
-        [rows, columns.max(flat)]
+        [rows, columns.max(self.flat_columns())]
     }
     /// The operand that can serve as dy block as it is.
     fn reads_gradient(&self) -> Option<usize> {
@@ -131,44 +130,22 @@ impl Backward {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = self.gradient_block();
-        let more = if self.on_pairs() { Geometry::slack(32, padded(g.co)) } else { 0 };
-        let gradient = match self.reads_gradient() {
-            Some(_) => 0,
-            None => scratch.take_of(self.element, &[rows, columns, padded(g.co)], more),
-        };
+        let copies = self.reads_gradient().is_none();
+        let more = self.gradient_slack();
+        let gradient = if copies { scratch.take_of(self.element, &[rows, columns, padded(g.co)], more) } else { 0 };
         let [rows, columns] = g.block();
         let copies = self.source.is_some() && self.reads_source().is_none();
-        let source =
-            if copies { scratch.take_of(self.element, &[rows, columns, g.ci], self.source_slack()) } else { 0 };
+        let more = self.source_slack();
+        let source = if copies { scratch.take_of(self.element, &[rows, columns, g.ci], more) } else { 0 };
         let row = if self.result.is_some() { scratch.take(&[self.row_pixels(), padded(g.ci)]) } else { 0 };
-        let weight =
-            if self.is_ragged() { scratch.take(&[g.kernel[0], g.kernel[1], self.sum_rows(), padded(g.co)]) } else { 0 };
+        let apart = self.source.is_some() && self.sums_apart();
+        let weight = if apart { scratch.take(&[self.sums()]) } else { 0 };
         let (mut transposed, mut interleaved) = (0, 0);
         if self.on_pairs() && self.source.is_some() {
             transposed = scratch.take_of(self.element, &self.transposed(), 0);
             interleaved = scratch.take(&self.interleaved());
         }
         Layout { gradient, source, row, weight, transposed, interleaved, bytes: scratch.bytes }
-    }
-    /// Numbers behind the x block that are read with it.
-    fn source_slack(&self) -> usize {
-        let g = &self.geometry;
-        if self.on_pairs() { Geometry::slack(32 * g.conv.stride[1], g.ci) } else { 0 }
-    }
-    /// Pixels of a row of dx that tiles write.
-    fn row_pixels(&self) -> usize {
-        let stride = self.geometry.conv.stride[1];
-        let pixels = self.geometry.size[1];
-        if self.on_pairs() { written(self.isa, pixels.div_ceil(stride)) * stride } else { pixels }
-    }
-    /// Rows of a tap's sums.
-    fn sum_rows(&self) -> usize {
-        if self.on_pairs() { padded(self.geometry.ci) } else { self.geometry.ci }
-    }
-    /// Whether the weight gradient is summed in scratch, where it has whole panels.
-    fn is_ragged(&self) -> bool {
-        let g = &self.geometry;
-        self.source.is_some() && (!g.co.is_multiple_of(PANEL) || self.sum_rows() != g.ci)
     }
     /// Bytes of worker scratch.
     pub(super) fn scratch(&self) -> usize {
@@ -187,64 +164,25 @@ impl Backward {
         }
         let pixel = padded(g.co) as i64 * F;
         let row = self.gradient_block()[1] as i64 * pixel;
-        let columns = padded(g.ci);
-        let b = columns as i64 * F;
+        let columns = padded(g.part_ci());
+        let (b, co) = (columns as i64 * F, g.part_co());
         let pixels = (g.size[1] - phase[1]).div_ceil(g.conv.stride[1]);
         let (rows, vectors) = tile_size(self.isa, pixels, columns);
         let tile = Tile {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![
-                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * g.co) as i64 },
-                Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * g.co) as i64 },
-                Loop { count: g.co, a: F, b },
+                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * co) as i64 },
+                Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * co) as i64 },
+                Loop { count: co, a: F, b },
             ],
             a_row: pixel,
-            c_row: g.conv.stride[1] as i64 * b,
+            c_row: (g.conv.stride[1] * padded(g.ci)) as i64 * F,
             accumulate: false,
         };
         Some(Tiles::new(tile.simplified(), pixels))
-    }
-
-    /// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
-    /// rounding errors small and cost one addition in a few hundred.
-    fn filter_rows(&self) -> usize {
-        let [rows, columns] = self.geometry.output;
-        (256 / columns).clamp(1, rows)
-    }
-
-    /// Tiles of the weight gradient over `output_rows` rows of dy: the rows of one ky (all kx, or one kx
-    /// when columns are dilated).
-    fn filter_tiles(&self, output_rows: usize) -> Tiles {
-        let g = &self.geometry;
-        let columns = padded(g.co);
-        let (pixel_x, pixel_y) = (g.ci as i64 * F, columns as i64 * F);
-        let run = if g.conv.dilation[1] == 1 { g.kernel[1] * g.ci } else { g.ci };
-        let (rows, vectors) = tile_size(self.isa, run, columns);
-        let tile = Tile {
-            isa: self.isa,
-            rows,
-            vectors,
-            loops: vec![
-                Loop {
-                    count: output_rows,
-                    a: g.conv.stride[0] as i64 * g.block()[1] as i64 * pixel_x,
-                    b: self.gradient_block()[1] as i64 * pixel_y,
-                },
-                Loop { count: g.output[1], a: g.conv.stride[1] as i64 * pixel_x, b: pixel_y },
-            ],
-            a_row: F,
-            c_row: pixel_y,
-            accumulate: true,
-        };
-        Tiles::new(tile.simplified(), run)
-    }
-
-    /// Runs of output rows: (how many runs, rows of each).
-    fn filter_runs(&self) -> Vec<(usize, usize)> {
-        let (all, run) = (self.geometry.output[0], self.filter_rows());
-        [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 
     pub(super) fn phases(&self) -> Vec<[usize; 2]> {
@@ -256,6 +194,9 @@ impl Backward {
     /// Every tile that the kernel calls.
     pub(super) fn tiles(&self) -> Vec<Tile> {
         let mut tiles = Vec::new();
+        if self.geometry.is_depthwise() {
+            return tiles;
+        }
         if self.result.is_some() {
             tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
         }
@@ -275,19 +216,17 @@ impl Backward {
         let scratch = e.scratch();
         let gradient = e.offset(scratch, layout.gradient);
         let source = e.offset(scratch, layout.source);
-        let weight_bytes = g.kernel[0] * g.kernel[1] * g.ci * g.co * 4;
         let arranged = (e.offset(scratch, layout.transposed), e.offset(scratch, layout.interleaved));
         self.clear(e, gradient, source, arranged.0);
         begin(e, self.isa);
         let partial = self.source.as_ref().map(|_| {
             let base = e.argument(self.partial);
             let chunk = e.chunk();
-            e.at(base, chunk, weight_bytes as i64)
+            e.at(base, chunk, g.weights() as i64 * F)
         });
-        let ragged = self.is_ragged();
-        let sums = partial.map(|p| if ragged { e.offset(scratch, layout.weight) } else { p });
+        let sums = partial.map(|p| if self.sums_apart() { e.offset(scratch, layout.weight) } else { p });
         if let Some(sums) = sums {
-            e.clear(sums, g.kernel[0] * g.kernel[1] * self.sum_rows() * padded(g.co) * 4);
+            e.clear(sums, self.sums() * 4);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
         let mut of_input: Vec<Tensor> =
@@ -304,8 +243,7 @@ impl Backward {
             if let (Some(program), Some(sums)) = (&self.source, sums) {
                 let x = self.fill_source(e, program, &inputs, source);
                 if self.on_pairs() {
-                    self.arrange(e, (x, dy), arranged);
-                    self.filter_pairs(e, calls, arranged, sums);
+                    self.filter_pairs(e, calls, (x, dy), arranged, sums);
                 } else {
                     self.filter(e, calls, x, dy, sums);
                 }
@@ -316,22 +254,8 @@ impl Backward {
             }
             Vec::new()
         });
-        if let (true, Some(partial), Some(sums)) = (ragged, partial, sums) {
-            let copy = Program::operand(0);
-            let taps = Count::Static(g.kernel[0] * g.kernel[1]);
-            let access = |base: Value, rows: usize, columns: usize| {
-                let column = columns as i64 * F;
-                Access { base, element: Element::F32, row: rows as i64 * column, column }
-            };
-            let (from, to) = (access(sums, self.sum_rows(), padded(g.co)), access(partial, g.ci, g.co));
-            Region {
-                program: &copy,
-                extent: Extent { rows: taps, columns: Count::Static(g.ci), channels: g.co },
-                operands: vec![(0, Source::Full(from))],
-                anchor: None,
-                sinks: vec![Sink::Full(0, to)],
-            }
-            .emit(e);
+        if let (true, Some(partial), Some(sums)) = (self.sums_apart(), partial, sums) {
+            self.gather(e, sums, partial);
         }
         end(e, self.isa);
     }
@@ -339,19 +263,18 @@ impl Backward {
     /// Zeroes what must be zero before the first image: borders, padding channels, sums.
     fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value, transposed: Value) {
         let g = &self.geometry;
-        let half = |numbers: usize| (numbers * 2).next_multiple_of(4);
+        let bytes = |numbers: usize| (numbers * self.element.bytes() as usize).next_multiple_of(4);
         let [rows, columns] = self.gradient_block();
-        if self.on_pairs() {
-            e.clear(gradient, half(rows * columns * padded(g.co) + Geometry::slack(32, padded(g.co))));
-        } else if self.reads_gradient().is_none() && ([rows, columns] != g.output || !g.co.is_multiple_of(PANEL)) {
-            e.clear(gradient, rows * columns * padded(g.co) * 4);
+        let partly = [rows, columns] != g.output || !g.co.is_multiple_of(PANEL) || self.on_pairs();
+        if self.reads_gradient().is_none() && partly {
+            e.clear(gradient, bytes(rows * columns * padded(g.co) + self.gradient_slack()));
         }
         let [rows, columns] = g.block();
+        if self.source.is_some() && (g.is_padded() || self.on_pairs()) {
+            e.clear(source, bytes(rows * columns * g.ci + self.source_slack()));
+        }
         if self.source.is_some() && self.on_pairs() {
-            e.clear(source, half(rows * columns * g.ci + self.source_slack()));
-            e.clear(transposed, half(self.transposed().iter().product()));
-        } else if self.source.is_some() && g.is_padded() {
-            e.clear(source, rows * columns * g.ci * 4);
+            e.clear(transposed, bytes(self.transposed().iter().product()));
         }
         self.gradient.clear_sums(e, g.co);
         for program in [&self.source, &self.result].into_iter().flatten() {
@@ -385,52 +308,30 @@ impl Backward {
         block
     }
 
-    fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, x: Value, dy: Value, sums: Value) {
+    /// A row of a phase of a depthwise convolution's data gradient, from the first tap's first pixel of dy on.
+    fn depthwise_row(&self, phase: [usize; 2]) -> Row {
         let g = &self.geometry;
-        let pixel_x = g.ci as i64 * F;
-        let row_x = g.block()[1] as i64 * pixel_x;
-        let pixel_y = padded(g.co) as i64 * F;
-        let block = self.dy_block(dy);
-        let b = e.offset(dy, block.inner());
-        let row_y = block.row();
-        let tap = g.ci as i64 * pixel_y;
-        let mut before = 0;
-        for (count, run) in self.filter_runs() {
-            let tiles = self.filter_tiles(run);
-            let (at_x, at_y) = (before * g.conv.stride[0] as i64 * row_x, before * row_y);
-            let walked =
-                [(e.offset(x, at_x), (run * g.conv.stride[0]) as i64 * row_x), (e.offset(b, at_y), run as i64 * row_y)];
-            before += (count * run) as i64;
-            e.repeat(Count::Static(count), &walked, &[], |e, at, _| {
-                self.filter_run(e, calls, &tiles, (at[0], at[1], sums), (row_x, tap));
-                Vec::new()
-            });
+        let (taps_y, taps_x) = (self.taps(0, phase[0]), self.taps(1, phase[1]));
+        let pixel = padded(g.co) as i64 * F;
+        let row = self.gradient_block()[1] as i64 * pixel;
+        let tap = |ky: usize, kx: usize| {
+            let weight = (taps_y.first + ky * taps_y.step) * g.kernel[1] + taps_x.first + kx * taps_x.step;
+            [-(ky as i64 * taps_y.back * row + kx as i64 * taps_x.back * pixel), (weight * g.ci) as i64 * F]
+        };
+        Row {
+            taps: (0..taps_y.count)
+                .flat_map(|ky| (0..taps_x.count).map(move |kx| (ky, kx)))
+                .map(|(y, x)| tap(y, x))
+                .collect(),
+            pixels: (g.size[1] - phase[1]).div_ceil(g.conv.stride[1]),
+            step: [pixel, (g.conv.stride[1] * padded(g.ci)) as i64 * F],
+            channels: g.ci,
         }
     }
 
-    /// The weight gradient of one run of rows: every ky, and every kx when columns are dilated.
-    fn filter_run(
-        &self,
-        e: &mut Emit<'_>,
-        calls: &Calls<'_>,
-        tiles: &Tiles,
-        (x, b, sums): (Value, Value, Value),
-        (row_x, tap): (i64, i64),
-    ) {
-        let g = &self.geometry;
-        let panels = padded(g.co) / tiles.whole.columns();
-        let pixel_x = g.ci as i64 * F;
-        let rows = [(x, g.conv.dilation[0] as i64 * row_x), (sums, g.kernel[1] as i64 * tap)];
-        e.repeat(Count::Static(g.kernel[0]), &rows, &[], |e, at, _| {
-            // undilated columns are one run over kx and ci
-            let turns = if g.conv.dilation[1] == 1 { 1 } else { g.kernel[1] };
-            let columns = [(at[0], g.conv.dilation[1] as i64 * pixel_x), (at[1], tap)];
-            e.repeat(Count::Static(turns), &columns, &[], |e, at, _| {
-                tiles.emit(e, calls, panels, at[0], b, at[1]);
-                Vec::new()
-            });
-            Vec::new()
-        });
+    /// Where the taps of an axis start in dy: pairs are walked forwards, from the last tap on.
+    fn from(&self, taps: &Taps) -> i64 {
+        if self.on_pairs() { taps.start - taps.back * (taps.count as i64 - 1) } else { taps.start }
     }
 
     fn data(
@@ -446,16 +347,14 @@ impl Backward {
         let [stride_y, stride_x] = g.conv.stride;
         let weight = e.argument(self.weight);
         let pixel = padded(g.co) as i64 * self.element.bytes();
-        // pairs are walked forwards, from the last tap on
-        let from =
-            |taps: &Taps| if self.on_pairs() { taps.start - taps.back * (taps.count as i64 - 1) } else { taps.start };
         let block_row = self.gradient_block()[1] as i64 * pixel;
-        let tap = (g.co * padded(g.ci)) as i64 * F;
+        let columns = padded(g.part_ci());
+        let tap = (g.part_co() * columns) as i64 * F;
         let dense_row = (g.size[1] * g.ci) as i64 * F;
         let row_pixel = padded(g.ci) as i64 * F;
         for phase_y in 0..stride_y.min(g.size[0]) {
             let taps_y = self.taps(0, phase_y);
-            let start = e.offset(dy, (from(&taps_y) + self.margin(0)[0] as i64) * block_row);
+            let start = e.offset(dy, (self.from(&taps_y) + self.margin(0)[0] as i64) * block_row);
             let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
             for (&pointer, tensor) in pointers.iter().zip(tensors) {
                 let dense_row = tensor.element.of(dense_row);
@@ -469,15 +368,23 @@ impl Backward {
                 for phase_x in 0..stride_x.min(g.size[1]) {
                     let taps_x = self.taps(1, phase_x);
                     let c = e.offset(c, phase_x as i64 * row_pixel);
-                    if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
-                        let a = e.offset(at[0], (from(&taps_x) + self.margin(1)[0] as i64) * pixel);
+                    if g.is_depthwise() {
+                        let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
+                        self.depthwise_row([phase_y, phase_x]).emit(e, [a, weight, c]);
+                    } else if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
+                        let a = e.offset(at[0], (self.from(&taps_x) + self.margin(1)[0] as i64) * pixel);
                         let first = match self.on_pairs() {
                             true => self.weight_offset(Some([phase_y, phase_x])),
                             false => (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap,
                         };
                         let b = e.offset(weight, first);
-                        let panels = padded(g.ci) / tiles.whole.columns();
-                        tiles.emit(e, calls, panels, a, b, c);
+                        let panels = columns / tiles.whole.columns();
+                        let part = [g.part_co() as i64 * F, g.taps() as i64 * tap, g.part_ci() as i64 * F];
+                        let walked = [(a, part[0]), (b, part[1]), (c, part[2])];
+                        e.repeat(Count::Static(g.parts()), &walked, &[], |e, at, _| {
+                            tiles.emit(e, calls, panels, at[0], at[1], at[2]);
+                            Vec::new()
+                        });
                     } else {
                         let pixels = (g.size[1] - phase_x).div_ceil(stride_x);
                         e.repeat(Count::Static(pixels), &[(c, stride_x as i64 * row_pixel)], &[], |e, at, _| {
@@ -488,7 +395,7 @@ impl Backward {
                 }
                 if direct.is_none() {
                     let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.size[1]), channels: g.ci };
-                    let anchor = Access { base: row, element: Element::F32, row: 0, column: row_pixel };
+                    let anchor = Access::new(row, 0, row_pixel);
                     result.region(e, &cursor, extent, dense_row, Some(anchor)).emit(e);
                 }
                 Vec::new()

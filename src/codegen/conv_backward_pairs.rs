@@ -12,7 +12,7 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{F, PANEL, Tiles, padded};
+use super::conv::{F, Geometry, PANEL, Tiles, padded};
 use super::conv_backward::Backward;
 use super::emit::Emit;
 use super::half::Element;
@@ -20,7 +20,7 @@ use super::interleave::{Pairs, Transpose};
 use super::leaf::Leaf;
 use super::nest::Nest;
 use super::nest_ops::{self, Reversed};
-use super::pairs::{HALF, PAIR, Runs, step};
+use super::pairs::{HALF, PAIR, Runs, step, written};
 use super::tile::{Calls, Loop, Tile, tile_size};
 
 /// Pixels that are transposed at a time.
@@ -91,16 +91,36 @@ impl Backward {
         let a_row = padded(g.co) as i64 * HALF;
         let c_row = (g.conv.stride[1] * runs.columns) as i64 * F;
         let loops = runs.loops(self.isa);
-        let tile = Tile { isa: self.isa, rows, vectors, loops, a_row, c_row, accumulate: false };
+        let around = Vec::new();
+        let tile = Tile { isa: self.isa, rows, vectors, around, loops, a_row, c_row, accumulate: false };
         Some(Tiles::new(tile.simplified(), pixels))
     }
 
+    /// Numbers behind the dy block that are read with it.
+    pub(super) fn gradient_slack(&self) -> usize {
+        if self.on_pairs() { Geometry::slack(GROUP, padded(self.geometry.co)) } else { 0 }
+    }
+    /// Numbers behind the x block that are read with it.
+    pub(super) fn source_slack(&self) -> usize {
+        let g = &self.geometry;
+        if self.on_pairs() { Geometry::slack(GROUP * g.conv.stride[1], g.ci) } else { 0 }
+    }
+    /// Pixels of a row of dx that tiles write.
+    pub(super) fn row_pixels(&self) -> usize {
+        let (stride, pixels) = (self.geometry.conv.stride[1], self.geometry.size[1]);
+        if self.on_pairs() { written(self.isa, pixels.div_ceil(stride)) * stride } else { pixels }
+    }
+    /// Columns that the dy block must have for the weight gradient.
+    pub(super) fn flat_columns(&self) -> usize {
+        if self.on_pairs() && self.source.is_some() { self.plane()[1] } else { 0 }
+    }
+
     /// Rows and columns of the largest plane of x.
-    pub(super) fn plane(&self) -> [usize; 2] {
+    fn plane(&self) -> [usize; 2] {
         let block = self.geometry.block();
         [0, 1].map(|axis| block[axis].div_ceil(self.geometry.conv.stride[axis]))
     }
-    pub(super) fn flat(&self) -> Flat {
+    fn flat(&self) -> Flat {
         let g = &self.geometry;
         let width = self.gradient_block()[1];
         let pixels = (g.output[0] * width).next_multiple_of(step(self.isa));
@@ -123,8 +143,8 @@ impl Backward {
         [self.flat().pairs, padded(self.geometry.co)]
     }
 
-    /// Fills both from the blocks.
-    pub(super) fn arrange(&self, e: &mut Emit<'_>, (x, dy): (Value, Value), (transposed, interleaved): (Value, Value)) {
+    /// Fills both from the blocks of x and dy.
+    fn arrange(&self, e: &mut Emit<'_>, (x, dy): (Value, Value), (transposed, interleaved): (Value, Value)) {
         let g = &self.geometry;
         let flat = self.flat();
         let from = e.offset(dy, self.dy_block(dy).inner());
@@ -168,16 +188,20 @@ impl Backward {
         let (rows, vectors) = tile_size(self.isa, g.ci, columns);
         let loops = vec![Loop { count: flat.pairs, a: PAIR, b: columns as i64 * PAIR }];
         let (a_row, c_row) = (flat.channel as i64 * HALF, columns as i64 * F);
-        Tiles::new(Tile { isa: self.isa, rows, vectors, loops, a_row, c_row, accumulate: true }, g.ci)
+        let around = Vec::new();
+        let tile = Tile { isa: self.isa, rows, vectors, around, loops, a_row, c_row, accumulate: true };
+        Tiles::new(tile, g.ci)
     }
-    /// Adds the weight gradient of an image to `sums`, `[kh, kw, padded(ci), padded(co)]`.
+    /// Adds the weight gradient of an image, from the blocks of x and dy, to `sums`, `[kh, kw, padded(ci), padded(co)]`.
     pub(super) fn filter_pairs(
         &self,
         e: &mut Emit<'_>,
         calls: &Calls<'_>,
+        blocks: (Value, Value),
         (transposed, interleaved): (Value, Value),
         sums: Value,
     ) {
+        self.arrange(e, blocks, (transposed, interleaved));
         let g = &self.geometry;
         let (flat, tiles) = (self.flat(), self.pair_filter_tiles());
         let panels = padded(g.co) / tiles.whole.columns();

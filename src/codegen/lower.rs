@@ -1,20 +1,27 @@
 //! A planned step becomes one or more kernels with their arguments.
 
+use super::algorithm::{self, Convolution, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Forward, Geometry, PANEL, padded};
+use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
+use super::conv_forward::Forward;
 use super::half::Element;
 use super::isa::Isa;
-use super::map::Map;
+use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
+use super::rows::RowSum;
 use super::tile::Tile;
+use super::winograd_backward::WinogradBackward;
+use super::winograd_forward::WinogradForward;
+use super::winograd_grid::Grid;
+use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
-use crate::plan::{Place, Placed, PlannedStep};
+use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
+use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
 use crate::types::{DType, Precision, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
@@ -22,8 +29,13 @@ use crate::types::{DType, Precision, Shape, TensorType};
 pub(super) enum Kernel {
     Nest(Nest),
     Map(Map),
+    Maps(Maps),
+    Rows(RowSum),
     Forward(Forward),
     Backward(Backward),
+    WinogradForward(WinogradForward),
+    WinogradBackward(WinogradBackward),
+    WeightTransform(WeightTransform),
     Product(Product),
     Channels(ChannelKernel),
 }
@@ -34,8 +46,15 @@ impl Kernel {
         match self {
             Kernel::Forward(f) => f.tiles().list(),
             Kernel::Backward(b) => b.tiles(),
+            Kernel::WinogradForward(f) => f.tiles(),
+            Kernel::WinogradBackward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => Vec::new(),
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -43,8 +62,15 @@ impl Kernel {
         match self {
             Kernel::Forward(f) => f.scratch(),
             Kernel::Backward(b) => b.scratch(),
+            Kernel::WinogradForward(f) => f.scratch(),
+            Kernel::WinogradBackward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) => 0,
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -80,6 +106,8 @@ pub(super) struct Call {
 /// The kernels of a step, in order, and the bytes they share.
 #[derive(Debug, Default)]
 pub(super) struct Lowered {
+    /// Copies of weights in panels, which run before the calls.
+    pub(super) packs: Vec<Call>,
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
 }
@@ -91,15 +119,6 @@ fn argument(placed: &Placed, write: bool) -> KernelArgument {
         write,
         float: placed.ty.dtype == DType::F32,
     }
-}
-
-fn step_argument(floats: usize, write: bool) -> KernelArgument {
-    KernelArgument { place: ArgumentPlace::Step(0), bytes: floats * 4, write, float: true }
-}
-
-/// Packed weights in bf16.
-fn step_bytes(bytes: i64, write: bool) -> KernelArgument {
-    KernelArgument { place: ArgumentPlace::Step(0), bytes: bytes as usize, write, float: false }
 }
 
 /// Operands, then results.
@@ -116,8 +135,13 @@ const MOST_SCRATCH: usize = 1 << 30;
 /// # Errors
 /// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass), and for one whose
 /// padded images do not fit into a worker's scratch.
-pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
-    let lowered = kernels(step, isa)?;
+///
+/// `images`: the step belongs to a group, whose chunks are so many images.
+pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
+    let mut lowered = kernels(step, settings)?;
+    if let Some(images) = images {
+        lowered.cut(images, &step.name)?;
+    }
     match lowered.calls.iter().map(|call| call.kernel.scratch()).max() {
         Some(bytes) if bytes > MOST_SCRATCH => Err(Error::Codegen {
             path: step.name.clone(),
@@ -130,7 +154,7 @@ pub(super) fn lower(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     }
 }
 
-fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
+fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -138,15 +162,18 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
     let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
-        Op::Fused(fused) => lower_fused(step, fused, isa).ok_or_else(missing),
-        // convolutions of one group are wrapped in `Fused` by the lowering pass
-        Op::Conv2d(Conv2d { groups: 1, .. })
-        | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
-        | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
+        Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, isa.vectors())),
+        Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, .. })
+            if axes.as_slice() == [0] && results[0].shape.last() > 1 =>
+        {
+            let kernel = RowSum::new(operands[0].shape.0[0], results[0].shape.elements());
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Rows(kernel), chunks, 0))
+        }
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -159,23 +186,17 @@ fn kernels(step: &PlannedStep, isa: Isa) -> Result<Lowered, Error> {
         }
         op => {
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
-            let flops = match op {
-                Op::Conv2d(_) | Op::Conv2dGradInput(..) | Op::Conv2dGradWeight(..) => {
-                    nests.iter().map(|n| 2 * points(n)).sum()
-                }
-                _ => 0,
-            };
             let calls = nests
                 .into_iter()
                 .map(|nest| Call {
                     chunks: nest.chunks,
                     kernel: Kernel::Nest(nest),
                     arguments: arguments(step),
-                    flops,
+                    flops: 0,
                     kind: step.op.kind(),
                 })
                 .collect();
-            Ok(Lowered { calls, step_bytes: 0 })
+            Ok(Lowered { calls, ..Lowered::default() })
         }
     }
 }
@@ -191,16 +212,12 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     let last = steps.len() - 1;
     let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
     let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], step_bytes: 0 })
-}
-
-fn points(nest: &Nest) -> u64 {
-    nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
+    Some(Lowered { calls: vec![call], ..Lowered::default() })
 }
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
-    Lowered { calls: vec![call], step_bytes: 0 }
+    Lowered { calls: vec![call], ..Lowered::default() }
 }
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
@@ -223,12 +240,23 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
     })
 }
 
-fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
-    let kind = fused.anchor.name();
+/// What a kernel multiplies, and with which settings: bf16 in pairs where the CPU does so, else as f32. Winograd's transforms
+/// know f32 only.
+fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings, Element) {
     let (isa, element) = match fused.precision {
-        Precision::F32 => (isa.vectors(), Element::F32),
-        Precision::Bf16 => (isa, if isa.multiplies_pairs() { Element::Bf16 } else { Element::Rounded }),
+        Precision::F32 => (settings.isa.vectors(), Element::F32),
+        Precision::Bf16 if settings.isa.multiplies_pairs() => (settings.isa, Element::Bf16),
+        Precision::Bf16 => (settings.isa, Element::Rounded),
     };
+    let narrow = |p: &Placed| p.ty.dtype == DType::Bf16;
+    let wide = element == Element::F32 && !step.operands.iter().chain(&step.results).any(narrow);
+    (Settings { isa, convolution: if wide { settings.convolution } else { Convolution::Direct } }, element)
+}
+
+fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
+    let (settings, element) = products(step, fused, settings);
+    let isa = settings.isa;
+    let kind = fused.anchor.name();
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {
         let b = bind(step, program, shape, next)?;
@@ -242,27 +270,45 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
             lowered.calls.push(Call { kind, ..call });
         }
+        Anchor::Maps { segments, shared } => {
+            let kernel = Maps::new(segments, *shared, &fused.result, step.operands.len());
+            let chunks = kernel.chunks;
+            lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
+        }
         Anchor::Conv2d { conv, input, weight } => {
             let geometry = Geometry::new(*conv, input, weight)?;
             let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
-            let mut at = 0;
-            if element == Element::Bf16 {
-                lowered.pack_pairs(geometry.pack_pairs(isa), arguments[0].clone(), geometry.runs().bytes(isa));
-                at = arguments.len();
-                arguments.push(step_bytes(geometry.runs().bytes(isa), false));
-            } else if !geometry.co.is_multiple_of(PANEL) || element == Element::Rounded {
-                let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
-                let floats = rows * padded(geometry.co);
-                let pack = rounded(nest_ops::pack(rows, geometry.co, padded(geometry.co)), element);
-                lowered.pack(pack, arguments[0].clone(), floats);
-                at = arguments.len();
-                arguments.push(step_argument(floats, false));
-            }
-            let kernel = Forward { isa, geometry, chunks: fused.chunks, element, source, result, weight: at };
+            let chosen = algorithm::forward(&geometry, settings, fused.chunks);
+            let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
+            let at = if element == Element::Bf16 {
+                let bytes = geometry.runs().bytes(isa);
+                lowered.pack_pairs(vec![geometry.pack_pairs(isa)], &mut arguments, bytes)
+            } else {
+                let pack = match geometry.conv.groups {
+                    1 if geometry.co.is_multiple_of(PANEL) && element == Element::F32 => None,
+                    1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
+                    _ if geometry.is_depthwise() => None,
+                    _ => Some(nest_ops::pack_groups(&geometry, false)),
+                };
+                lowered.packed_weight(pack.map(|p| rounded(p, element)), &mut arguments, floats)
+            };
+            // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
+            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
+            let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
             let flops = geometry.flops();
-            let kernel = Kernel::Forward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            let kernel = match chosen {
+                None => Kernel::Forward(Forward { isa, geometry, chunks, element, source, result, weight: at }),
+                Some(form) => {
+                    let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
+                    let weight = lowered.transform(transform, &mut arguments, at);
+                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
+                    let grid = Grid::new(isa, form, geometry.output, group);
+                    let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
+                    Kernel::WinogradForward(kernel)
+                }
+            };
+            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
             let geometry = Geometry::new(*conv, input, weight)?;
@@ -271,27 +317,41 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, isa: Isa) -> Option<Lowered> {
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
-            let chunks = fused.chunks;
-            let mut kernel = Backward { isa, geometry, chunks, element, source, gradient, result, weight: 0, partial };
-            if *data {
-                kernel.weight = arguments.len();
-                if element == Element::Bf16 {
-                    let bytes = kernel.weight_offset(None);
-                    for pack in kernel.pack_phases() {
-                        lowered.pack_pairs(pack, arguments[0].clone(), bytes);
-                    }
-                    arguments.push(step_bytes(bytes, false));
-                } else {
-                    let taps = geometry.kernel[0] * geometry.kernel[1];
-                    let floats = taps * geometry.co * padded(geometry.ci);
-                    let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, padded(geometry.ci));
-                    lowered.pack(rounded(pack, element), arguments[0].clone(), floats);
-                    arguments.push(step_argument(floats, false));
+            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
+            let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
+            let pack = match geometry.conv.groups {
+                _ if !data || geometry.is_depthwise() => None,
+                1 => {
+                    let (ci, co) = (geometry.ci, geometry.co);
+                    Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
                 }
-            }
+                _ => Some(nest_ops::pack_groups(&geometry, true)),
+            };
+            let pack = pack.filter(|_| element != Element::Bf16).map(|p| rounded(p, element));
+            let mut at = lowered.packed_weight(pack, &mut arguments, floats);
+            let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel = Kernel::Backward(kernel);
-            lowered.calls.push(Call { kernel, arguments, chunks: fused.chunks, flops, kind });
+            let kernel = match chosen {
+                None => {
+                    let weight = at;
+                    let mut kernel =
+                        Backward { isa, geometry, chunks, element, source, gradient, result, weight, partial };
+                    if *data && element == Element::Bf16 {
+                        let bytes = kernel.weight_offset(None);
+                        kernel.weight = lowered.pack_pairs(kernel.pack_phases(), &mut arguments, bytes);
+                    }
+                    Kernel::Backward(kernel)
+                }
+                Some(forms) => {
+                    if *data {
+                        let transform = WeightTransform::new(forms.data, [geometry.co, padded(geometry.ci)], true);
+                        at = lowered.transform(transform, &mut arguments, at);
+                    }
+                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
+                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
+                }
+            };
+            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
         }
     }
     Some(lowered)
@@ -307,22 +367,108 @@ fn rounded(mut nest: Nest, element: Element) -> Nest {
 }
 
 impl Lowered {
-    /// Puts a copy of `from` in panels into the step's own memory.
-    fn pack(&mut self, nest: Nest, from: KernelArgument, floats: usize) {
-        self.step_bytes = self.step_bytes.max(floats * 4);
-        let arguments = vec![from, step_argument(floats, true)];
-        self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
+    /// where.
+    fn pack(&mut self, nest: Nest, arguments: &mut Vec<KernelArgument>, from: usize, floats: usize) -> usize {
+        let chunks = nest.chunks;
+        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
     }
-    /// The same with a copy of pairs.
-    fn pack_pairs(&mut self, nest: Nest, from: KernelArgument, bytes: i64) {
-        self.step_bytes = self.step_bytes.max(bytes as usize);
-        let arguments = vec![from, step_bytes(bytes, true)];
-        self.calls.push(Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments, flops: 0, kind: "pack" });
+    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
+    fn transform(&mut self, kernel: WeightTransform, arguments: &mut Vec<KernelArgument>, from: usize) -> usize {
+        let (chunks, floats) = (kernel.chunks, kernel.floats());
+        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
+    }
+    fn packing(
+        &mut self,
+        kernel: Kernel,
+        chunks: usize,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+        floats: usize,
+    ) -> usize {
+        let to = self.room(floats * 4, true);
+        let call_from = KernelArgument { write: false, ..arguments[from].clone() };
+        arguments.push(KernelArgument { write: false, ..to.clone() });
+        self.packs.push(Call { kernel, arguments: vec![call_from, to], chunks, flops: 0, kind: "pack" });
+        arguments.len() - 1
+    }
+    /// The weight in pairs of bf16, each nest packing a part of it into `bytes` bytes.
+    fn pack_pairs(&mut self, nests: Vec<Nest>, arguments: &mut Vec<KernelArgument>, bytes: i64) -> usize {
+        let to = self.room(bytes as usize, false);
+        for nest in nests {
+            let (chunks, arguments) = (nest.chunks, vec![arguments[0].clone(), to.clone()]);
+            self.packs.push(Call { kernel: Kernel::Nest(nest), arguments, chunks, flops: 0, kind: "pack" });
+        }
+        arguments.push(KernelArgument { write: false, ..to });
+        arguments.len() - 1
+    }
+    /// Memory of the step's own, to be written.
+    fn room(&mut self, bytes: usize, float: bool) -> KernelArgument {
+        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
+        self.step_bytes = at + bytes;
+        KernelArgument { place: ArgumentPlace::Step(at), bytes, write: true, float }
+    }
+    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {
+        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
+    }
+    /// Makes every chunk of the calls one image.
+    ///
+    /// # Errors
+    /// [`Error::Codegen`] for a kernel that cannot be cut so: the plan should not have put it into a group.
+    fn cut(&mut self, images: usize, path: &str) -> Result<(), Error> {
+        for call in &mut self.calls {
+            let fits = match &mut call.kernel {
+                Kernel::Forward(forward) => {
+                    forward.chunks = images;
+                    forward.geometry.images == images
+                }
+                Kernel::WinogradForward(forward) => forward.cut(images),
+                Kernel::Map(map) => map.cut(images),
+                Kernel::Nest(nest) => {
+                    nest.chunks = images;
+                    nest.extents.len() > 1 && nest.extents[0] == images
+                }
+                Kernel::Backward(_)
+                | Kernel::WinogradBackward(_)
+                | Kernel::WeightTransform(_)
+                | Kernel::Product(_)
+                | Kernel::Maps(_)
+                | Kernel::Rows(_)
+                | Kernel::Channels(_) => false,
+            };
+            if !fits {
+                let reason = format!("{} cannot be cut into {images} images", call.kind);
+                return Err(Error::Codegen { path: path.to_string(), reason });
+            }
+            call.chunks = images;
+        }
+        Ok(())
+    }
+    /// All calls in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
+        self.packs.iter().chain(&self.calls)
     }
 }
 
+/// Chunks of a convolution without partial sums: images, or equal bands of the rows of each if there are few. A band
+/// has work for at least some microseconds, far more than handing it out costs.
+fn image_chunks(geometry: &Geometry) -> usize {
+    const IMAGES: usize = 16;
+    const BAND_FLOPS: u64 = 1 << 20;
+    let images = geometry.images;
+    if images == 0 || images >= IMAGES {
+        return chunks_for(images);
+    }
+    let rows = geometry.output[0];
+    let most = ((geometry.flops() / images as u64) / BAND_FLOPS) as usize;
+    let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
+    // as many bands as there are when each but the last has the same number of rows
+    images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
+}
+
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-fn map_chunks(items: usize, channels: usize) -> usize {
+pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
     if items * channels < 8192 { 1 } else { chunks_for(items) }
 }
 
@@ -392,9 +538,7 @@ fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) ->
         } else {
             nest_ops::pack(matrices * k, n, padded(n))
         };
-        lowered.pack(pack, arguments[1].clone(), floats);
-        at = arguments.len();
-        arguments.push(step_argument(floats, false));
+        at = lowered.pack(pack, &mut arguments, 1, floats);
     }
     let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
     product.chunks = product.natural_chunks();

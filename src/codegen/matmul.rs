@@ -5,7 +5,6 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{F, PANEL, Scratch, padded};
 use super::emit::{Count, Emit};
-use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
@@ -39,6 +38,7 @@ impl Product {
             isa: self.isa,
             rows,
             vectors,
+            around: Vec::new(),
             loops: vec![Loop { count: self.k, a: step, b }],
             a_row: row,
             c_row: b,
@@ -121,8 +121,8 @@ impl Product {
         });
         if ragged {
             let copy = Program::operand(0);
-            let from = Access { element: Element::F32, base: to, row: 0, column: padded(self.n) as i64 * F };
-            let dense = Access { element: Element::F32, base: c, row: 0, column: self.n as i64 * F };
+            let from = Access::new(to, 0, padded(self.n) as i64 * F);
+            let dense = Access::new(c, 0, self.n as i64 * F);
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns: Count::Static(tile.rows), channels: self.n },

@@ -24,6 +24,13 @@ pub(super) struct Access {
     pub(super) column: i64,
 }
 
+impl Access {
+    /// A tensor of f32.
+    pub(super) fn new(base: Value, row: i64, column: i64) -> Access {
+        Access { base, element: Element::F32, row, column }
+    }
+}
+
 /// How a program's operand is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
@@ -94,7 +101,7 @@ impl Region<'_> {
     /// Emits the loops: in wide vectors where the target has them, else in Cranelift's.
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let extent = self.flattened();
-        match region_wide::call(self, extent, e.target.isa) {
+        match region_wide::call(self, extent, e.target) {
             Some(call) => e.call_strip(call.strip, &call.pointers, &call.counts),
             None => self.narrow(e, extent),
         }

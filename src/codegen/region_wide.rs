@@ -16,7 +16,7 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::emit::Count;
+use super::emit::{Count, Target};
 use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
@@ -35,12 +35,13 @@ const VECTORS: usize = 4;
 
 /// The call that runs `region` over `extent`, or `None` where an operation has no single instruction or the
 /// registers do not suffice.
-pub(super) fn call(region: &Region<'_>, extent: Extent, isa: Isa) -> Option<Call> {
+pub(super) fn call(region: &Region<'_>, extent: Extent, target: Target) -> Option<Call> {
+    let half = region.accesses().iter().any(|a| a.element == Element::Bf16);
+    let isa = if half { target.of_bf16 } else { target.isa };
     if isa == Isa::Clif || !region.program.steps.iter().all(plain) {
         return None;
     }
     // AVX2 cannot mask lanes of 16 bits
-    let half = region.accesses().iter().any(|a| a.element == Element::Bf16);
     if half && !extent.channels.is_multiple_of(isa.lanes()) && isa == Isa::Avx2 {
         return None;
     }
@@ -188,10 +189,7 @@ impl Lowering<'_> {
     /// All pixels of a block of channels.
     fn block(&self, b: &mut Builder, block: &Block, mut held: Held) {
         for &(index, pointer) in &self.channel {
-            let vectors = block
-                .iter()
-                .map(|&(offset, lanes)| b.load(Place { pointer, offset, lanes, element: Element::F32 }))
-                .collect();
+            let vectors = block.iter().map(|&(offset, lanes)| b.load(Place::new(pointer, offset, lanes))).collect();
             held.operands.push((index, vectors));
         }
         b.repeat(self.rows, &self.strides(|a| a.row), |b| {
@@ -200,7 +198,7 @@ impl Lowering<'_> {
             // a row at a time, so that rounding errors grow with the length of a row
             for (&(_, pointer), totals) in self.sums.iter().zip(&held.sums) {
                 for (&(offset, lanes), &total) in block.iter().zip(totals) {
-                    let place = Place { pointer, offset, lanes, element: Element::F32 };
+                    let place = Place::new(pointer, offset, lanes);
                     let old = b.load(place);
                     let new = b.arithmetic(Arithmetic::Add, old, total);
                     b.store(place, new);

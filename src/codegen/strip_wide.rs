@@ -299,9 +299,15 @@ impl<'s> Assembler<'s> {
                 self.push(Instruction::with3(code, self.vector(this), self.vector(a), self.vector(b))?);
                 Ok(())
             }
+            Op::MulAdd(a, b, c) => self.mul_add(self.vector(this), [a, b, c].map(|v| self.vector(v))),
             Op::Accumulate { sum, value } => {
                 let (code, sum) = (self.arithmetic(Arithmetic::Add), self.vector(sum));
                 self.push(Instruction::with3(code, sum, sum, self.vector(value))?);
+                Ok(())
+            }
+            Op::MultiplyAdd { sum, a, b } => {
+                let code = code!(self, EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+                self.push(Instruction::with3(code, self.vector(sum), self.vector(a), self.vector(b))?);
                 Ok(())
             }
             Op::Sqrt(a) => {
@@ -337,6 +343,23 @@ impl<'s> Assembler<'s> {
             Arithmetic::And => code!(self, EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32, VEX_Vandps_ymm_ymm_ymmm256),
             Arithmetic::Xor => code!(self, EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32, VEX_Vxorps_ymm_ymm_ymmm256),
         }
+    }
+
+    /// `result = a·b + c`; the instruction replaces one of the three.
+    fn mul_add(&mut self, result: Register, [a, b, c]: [Register; 3]) -> Result<(), IcedError> {
+        let replace_factor = code!(self, EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vfmadd213ps_ymm_ymm_ymmm256);
+        let replace_addend = code!(self, EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+        if result == a || result == b {
+            let other = if result == a { b } else { a };
+            self.push(Instruction::with3(replace_factor, result, other, c)?);
+            return Ok(());
+        }
+        if result != c {
+            let copy = code!(self, EVEX_Vmovaps_zmm_k1z_zmmm512, VEX_Vmovaps_ymm_ymmm256);
+            self.push(Instruction::with2(copy, result, c)?);
+        }
+        self.push(Instruction::with3(replace_addend, result, a, b)?);
+        Ok(())
     }
 
     fn compare(&mut self, op: Comparison, a: Vector, b: Vector, number: usize) -> Result<(), IcedError> {

@@ -5,6 +5,8 @@
 //!   C[m·c_row + v·lanes] = acc      (or += with `accumulate`)
 //! ```
 //!
+//! and all of that for each turn of the loops around.
+//!
 //! One description serves two emitters: [`super::tile_clif`] (Cranelift, 128-bit) and
 //! [`super::tile_wide`] (x86 machine code, 256- and 512-bit). Both emit [`Tile::step`], the ordered list of
 //! micro-operations of one k-step; only the lanes and the tile's size depend on the target. A tile always
@@ -23,6 +25,15 @@ pub(super) struct Loop {
     pub(super) b: i64,
 }
 
+/// A loop around whole tiles: each turn is a product of its own; strides in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Turn {
+    pub(super) count: usize,
+    pub(super) a: i64,
+    pub(super) b: i64,
+    pub(super) c: i64,
+}
+
 /// A register tile with its loops; all sizes are known when it is emitted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tile {
@@ -33,6 +44,8 @@ pub(super) struct Tile {
     pub(super) rows: usize,
     /// Vectors of B in one step.
     pub(super) vectors: usize,
+    /// Around all of it, outermost first: many products in one call, where each is short.
+    pub(super) around: Vec<Turn>,
     /// Outermost first; the last is the k loop.
     pub(super) loops: Vec<Loop>,
     /// Bytes from one row's number to the next in A.

@@ -16,6 +16,22 @@ const UNROLL: usize = 4;
 /// Emits `fn(a, b, c)`.
 pub(super) fn emit(tile: &Tile, e: &mut Emit<'_>) {
     let (a, b, c) = (e.parameter(0), e.parameter(1), e.parameter(2));
+    around(tile, e, 0, a, b, c);
+}
+
+fn around(tile: &Tile, e: &mut Emit<'_>, depth: usize, a: Value, b: Value, c: Value) {
+    match tile.around.get(depth) {
+        None => product(tile, e, a, b, c),
+        Some(turn) => {
+            e.repeat(Count::Static(turn.count), &[(a, turn.a), (b, turn.b), (c, turn.c)], &[], |e, at, _| {
+                around(tile, e, depth + 1, at[0], at[1], at[2]);
+                Vec::new()
+            });
+        }
+    }
+}
+
+fn product(tile: &Tile, e: &mut Emit<'_>, a: Value, b: Value, c: Value) {
     let zero = e.float(0.0, 4);
     let acc = vec![zero; tile.rows * tile.vectors];
     let acc = nest(tile, e, 0, a, b, &acc);

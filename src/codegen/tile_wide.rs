@@ -16,8 +16,9 @@ use super::isa::Isa;
 use super::tile::{MicroOp, Tile};
 use crate::error::Error;
 
-/// Loop counters of the (at most three) loops around the k loop, then the k loop's.
-const COUNTERS: [Register; 4] = [Register::R8D, Register::R9D, Register::R10D, Register::ECX];
+/// Counters of the (at most five) loops around the k loop, those around the tile first, and the k loop's.
+const COUNTERS: [Register; 5] = [Register::R8D, Register::R9D, Register::R10D, Register::R11D, Register::EAX];
+const INNERMOST: Register = Register::ECX;
 const A: Register = Register::RDI;
 const B: Register = Register::RSI;
 const C: Register = Register::RDX;
@@ -32,9 +33,13 @@ pub(super) struct Assembler<'t> {
 /// Machine code of the tile.
 pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
     let failed = |e: IcedError| Error::Codegen { path: format!("tile {tile:?}"), reason: e.to_string() };
-    let reach = tile.loops.iter().map(|l| l.count as i64 * l.a.abs().max(l.b.abs())).max().unwrap_or(0);
-    if tile.loops.len() > COUNTERS.len() || reach > i64::from(i32::MAX) {
-        let reason = "more than four loops, or an operand over 2 GiB".to_string();
+    // AMX has strides in two of the registers
+    let counters = if tile.isa == Isa::Amx { 3 } else { COUNTERS.len() };
+    let loops = tile.loops.iter().map(|l| l.count as i64 * l.a.abs().max(l.b.abs()));
+    let around = tile.around.iter().map(|t| t.count as i64 * t.a.abs().max(t.b.abs()).max(t.c.abs()));
+    let reach = loops.chain(around).max().unwrap_or(0);
+    if tile.around.len() + tile.loops.len() > counters + 1 || reach > i64::from(i32::MAX) {
+        let reason = "too many loops, or an operand over 2 GiB".to_string();
         return Err(Error::Codegen { path: format!("tile {tile:?}"), reason });
     }
     let steps = amx::in_steps(tile);
@@ -77,9 +82,40 @@ impl Assembler<'_> {
     }
 
     fn function(&mut self) -> Result<(), IcedError> {
-        if self.tile.isa == Isa::Amx {
-            return self.tiles();
+        self.around(0)?;
+        self.push(Instruction::with(Code::VEX_Vzeroupper));
+        self.push(Instruction::with(Code::Retnq));
+        Ok(())
+    }
+
+    /// Loop `depth` around the tile and those inside.
+    fn around(&mut self, depth: usize) -> Result<(), IcedError> {
+        let Some(&turn) = self.tile.around.get(depth) else {
+            return if self.tile.isa == Isa::Amx { self.tiles() } else { self.product() };
+        };
+        let top = self.label;
+        self.label += 1;
+        if turn.count > 1 {
+            self.push(Instruction::with2(Code::Mov_r32_imm32, COUNTERS[depth], turn.count as u32)?);
         }
+        let start = self.code.len();
+        self.around(depth + 1)?;
+        for (register, bytes) in [(A, turn.a), (B, turn.b), (C, turn.c)] {
+            self.advance(register, bytes)?;
+        }
+        if turn.count > 1 {
+            self.code[start].set_ip(top);
+            self.push(Instruction::with1(Code::Dec_rm32, COUNTERS[depth])?);
+            self.push(Instruction::with_branch(Code::Jne_rel32_64, top)?);
+        }
+        // the loop outside goes on from where this one began
+        for (register, bytes) in [(A, turn.a), (B, turn.b), (C, turn.c)] {
+            self.advance(register, -bytes * turn.count as i64)?;
+        }
+        Ok(())
+    }
+
+    fn product(&mut self) -> Result<(), IcedError> {
         let (add, store, zero) = if self.wide() {
             (
                 Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
@@ -104,8 +140,6 @@ impl Assembler<'_> {
             }
             self.push(Instruction::with2(store, place, acc)?);
         }
-        self.push(Instruction::with(Code::VEX_Vzeroupper));
-        self.push(Instruction::with(Code::Retnq));
         Ok(())
     }
 
@@ -113,7 +147,7 @@ impl Assembler<'_> {
     pub(super) fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
         let this = self.tile.loops[depth];
         let innermost = depth + 1 == self.tile.loops.len();
-        let counter = COUNTERS[if innermost { 3 } else { depth }];
+        let counter = if innermost { INNERMOST } else { COUNTERS[self.tile.around.len() + depth] };
         // the k loop takes several steps a turn to hide its own instructions
         let unroll = if innermost { self.unroll().min(this.count) } else { 1 };
         let (turns, rest) = (this.count / unroll, this.count % unroll);
@@ -171,7 +205,7 @@ impl Assembler<'_> {
     }
 
     /// Adds the products of 512-bit vectors: of f32, or of pairs of bf16, which are added up.
-    fn product(&self) -> Code {
+    fn multiply_add(&self) -> Code {
         if self.tile.isa == Isa::Avx512Bf16 {
             Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32
         } else {
@@ -183,12 +217,12 @@ impl Assembler<'_> {
             for v in 0..self.tile.vectors {
                 let number = MemoryOperand::new(A, Register::None, 1, offset, 1, true, Register::None);
                 let (acc, b) = (self.accumulator(row, v), self.vector(v));
-                self.push(Instruction::with3(self.product(), acc, b, number)?);
+                self.push(Instruction::with3(self.multiply_add(), acc, b, number)?);
             }
             return Ok(());
         }
         let (load, fma) = if self.wide() {
-            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, self.product())
+            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, self.multiply_add())
         } else {
             (Code::VEX_Vbroadcastss_ymm_m32, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256)
         };

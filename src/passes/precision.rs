@@ -93,15 +93,23 @@ fn rounded(fused: &Fused, stored: &[bool]) -> Fused {
         source: narrow(fused.has_source(), &fused.source),
         gradient: narrow(fused.has_gradient(), &fused.gradient),
         result: narrow(fused.has_result(), &fused.result),
-        precision: if is_conv(fused) { Precision::Bf16 } else { fused.precision },
+        precision: product(fused),
         anchor: fused.anchor.clone(),
         chunks: fused.chunks,
     }
 }
 
+/// Products of several groups stay f32: their time goes into memory.
+fn product(fused: &Fused) -> Precision {
+    match &fused.anchor {
+        Anchor::Conv2d { conv, .. } | Anchor::ConvBackward { conv, .. } if conv.groups == 1 => Precision::Bf16,
+        Anchor::Map(_) | Anchor::Maps { .. } | Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => fused.precision,
+    }
+}
+
 fn is_conv(fused: &Fused) -> bool {
     match fused.anchor {
-        Anchor::Map(_) => false,
+        Anchor::Map(_) | Anchor::Maps { .. } => false,
         Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => true,
     }
 }

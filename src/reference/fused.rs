@@ -31,6 +31,14 @@ pub(super) fn fused(fused: &Fused, operands: &[&RefTensor]) -> Result<Vec<Vec<f6
         Anchor::Map(shape) => {
             program(&fused.result, shape, None)?;
         }
+        Anchor::Maps { segments, shared } => {
+            for (index, shape) in segments.iter().enumerate() {
+                let own = Fused::segment_operands(operands, *shared, index, segments.len());
+                let steps = run(&fused.result, shape, &own, None)?;
+                // a kernel over several shapes makes no sums
+                results.extend(fused.result.outputs.iter().map(|output| steps[output.step()].clone()));
+            }
+        }
         Anchor::Conv2d { conv, input, weight } => {
             let x = factor(&program(&fused.source, input, None)?);
             let shape = output_shape(conv, input, weight)?;

@@ -1,0 +1,244 @@
+//! Winograd convolution, forward.
+//!
+//! ```text
+//!  for each group of images of the chunk (one, or as many as give the products rows enough)
+//!    source program ──▶ zero-padded block ──Bᵀ·B──▶ V        a band of tile rows, or the images' all
+//!    M = V · U                                               (m+2)² products of [tiles, ci] and [ci, co]
+//!    for each tile row: M ──Aᵀ·A──▶ m rows; result program on them ──▶ outputs, sums
+//! ```
+
+use cranelift_codegen::ir::Value;
+
+use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
+use super::emit::{Count, Emit};
+use super::half::Element;
+use super::region::{Access, Extent};
+use super::tile::{Calls, Tile};
+use super::winograd::{input, output};
+use super::winograd_grid::{Batch, Grid, Operand, Spectrum, plane};
+
+/// A convolution from a padded block to rows of pixels by Winograd: forward, and the data gradient on dy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Convolution {
+    pub(super) grid: Grid,
+    /// Channels of the block and of the result.
+    pub(super) channels: [usize; 2],
+    /// Bytes of a row of the block.
+    pub(super) row: i64,
+    pub(super) v: Spectrum,
+    pub(super) m: Spectrum,
+    /// Offset of the rows in scratch.
+    rows: i64,
+}
+
+/// What takes the result of a [`Convolution`].
+pub(super) struct Taker<'k> {
+    pub(super) result: &'k Bound,
+    /// Arguments that are walked with the result.
+    pub(super) tensors: &'k [Tensor],
+}
+
+impl Convolution {
+    /// Takes its memory from `scratch`; the block has rows of `row` bytes.
+    pub(super) fn new(grid: Grid, channels: [usize; 2], row: i64, scratch: &mut Scratch) -> Convolution {
+        let v = grid.spectrum(scratch, channels[0]);
+        let m = grid.spectrum(scratch, channels[1]);
+        let rows = scratch.take(&[grid.pixels(channels[1])]);
+        Convolution { grid, channels, row, v, m, rows }
+    }
+    /// The products of `tiles` tiles.
+    fn batch(&self, tiles: usize) -> Batch {
+        let (k, columns) = (self.channels[0], padded(self.channels[1]));
+        Batch {
+            isa: self.grid.isa,
+            planes: self.grid.form.products(),
+            rows: tiles,
+            k,
+            columns,
+            a: Operand { plane: self.v.plane, row: self.v.tile, column: F },
+            b: Operand { plane: plane(k * columns), row: columns as i64 * F, column: F },
+            c: Operand { plane: self.m.plane, row: self.m.tile, column: F },
+            accumulate: false,
+        }
+    }
+    pub(super) fn tiles(&self) -> Vec<Tile> {
+        self.grid.counts().into_iter().flat_map(|tiles| self.batch(tiles).tiles()).collect()
+    }
+    /// Tile rows of the block at `block` into V, at the tiles that begin at `v`.
+    pub(super) fn scatter(&self, e: &mut Emit<'_>, block: Value, v: Value, rows: usize) {
+        self.grid.scatter(input(self.grid.form), self.row, self.v, rows).emit(e, block, v);
+    }
+    pub(super) fn multiply(&self, e: &mut Emit<'_>, calls: &Calls<'_>, weight: Value, tiles: usize) {
+        let scratch = e.scratch();
+        let (v, m) = (e.offset(scratch, self.v.offset), e.offset(scratch, self.m.offset));
+        self.batch(tiles).emit(e, calls, v, weight, m);
+    }
+    /// `rows` tile rows of M from `m` on through the result program; `pointers` are at the first row of pixels. The
+    /// last of an image's tile rows are `last`.
+    pub(super) fn gather(
+        &self,
+        e: &mut Emit<'_>,
+        taker: &Taker<'_>,
+        pointers: &[Value],
+        m: Value,
+        (rows, last): (usize, bool),
+    ) {
+        let size = self.grid.form.outputs();
+        let too_many = if last { self.grid.tiles()[0] * size - self.grid.output[0] } else { 0 };
+        let dense = (self.grid.output[1] * self.channels[1]) as i64 * F;
+        let tile_row = self.grid.tiles()[1] as i64 * self.m.tile;
+        let mut walked = vec![(m, tile_row)];
+        walked.extend(pointers.iter().map(|&p| (p, size as i64 * dense)));
+        let whole = rows - usize::from(too_many > 0);
+        e.repeat(Count::Static(whole), &walked, &[], |e, at, _| {
+            self.tile_row(e, taker, at, size);
+            Vec::new()
+        });
+        if too_many > 0 {
+            let at: Vec<Value> = walked.iter().map(|&(p, stride)| e.offset(p, whole as i64 * stride)).collect();
+            self.tile_row(e, taker, &at, size - too_many);
+        }
+    }
+    /// All tile rows of `images` images; `pointers` are at the first image.
+    pub(super) fn gather_images(&self, e: &mut Emit<'_>, taker: &Taker<'_>, pointers: &[Value], images: usize) {
+        let scratch = e.scratch();
+        let image = (self.grid.output[0] * self.grid.output[1] * self.channels[1]) as i64 * F;
+        let m = e.offset(scratch, self.m.offset);
+        let mut walked = vec![(m, self.grid.image_tiles() as i64 * self.m.tile)];
+        walked.extend(pointers.iter().map(|&p| (p, image)));
+        e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
+            self.gather(e, taker, &at[1..], at[0], (self.grid.tiles()[0], true));
+            Vec::new()
+        });
+    }
+    /// One tile row, of which `rows` rows of pixels count; `at` is M, then the taker's pointers.
+    fn tile_row(&self, e: &mut Emit<'_>, taker: &Taker<'_>, at: &[Value], rows: usize) {
+        let scratch = e.scratch();
+        let to = e.offset(scratch, self.rows);
+        self.grid.gather(output(self.grid.form), self.m).emit(e, at[0], to);
+        let (columns, channels) = (self.grid.output[1], self.channels[1]);
+        let extent = Extent { rows: Count::Static(rows), columns: Count::Static(columns), channels };
+        let anchor = Access::new(to, self.grid.row(self.m), self.m.tile);
+        let cursor = Cursor::new(taker.tensors, &at[1..]);
+        taker.result.region(e, &cursor, extent, (columns * channels) as i64 * F, Some(anchor)).emit(e);
+    }
+    /// One image's bands, one after the other: block to V to M to rows.
+    pub(super) fn image(
+        &self,
+        e: &mut Emit<'_>,
+        calls: &Calls<'_>,
+        taker: &Taker<'_>,
+        (block, weight): (Value, Value),
+        pointers: &[Value],
+    ) {
+        let [all, columns] = self.grid.tiles();
+        let size = self.grid.form.outputs();
+        let dense = (self.grid.output[1] * self.channels[1]) as i64 * F;
+        let scratch = e.scratch();
+        let (v, m) = (e.offset(scratch, self.v.offset), e.offset(scratch, self.m.offset));
+        // the last band is cut, so it is no turn of a loop
+        let cut = !self.grid.output[0].is_multiple_of(size);
+        let mut before = 0;
+        for (turns, rows) in self.grid.bands() {
+            let split = if cut && before + turns * rows == all { vec![turns - 1, 1] } else { vec![turns] };
+            for turns in split {
+                let pixels = (before * size) as i64;
+                let mut walked = vec![(e.offset(block, pixels * self.row), (rows * size) as i64 * self.row)];
+                walked.extend(pointers.iter().map(|&p| (e.offset(p, pixels * dense), (rows * size) as i64 * dense)));
+                before += turns * rows;
+                let last = before == all;
+                e.repeat(Count::Static(turns), &walked, &[], |e, at, _| {
+                    self.scatter(e, at[0], v, rows);
+                    self.multiply(e, calls, weight, rows * columns);
+                    self.gather(e, taker, &at[1..], m, (rows, last));
+                    Vec::new()
+                });
+            }
+        }
+    }
+}
+
+/// A forward convolution by Winograd. Arguments: operands, results, the weight in Winograd's domain.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WinogradForward {
+    pub(super) geometry: Geometry,
+    pub(super) grid: Grid,
+    pub(super) chunks: usize,
+    pub(super) source: Bound,
+    pub(super) result: Bound,
+    /// Argument of the transformed weight.
+    pub(super) weight: usize,
+}
+
+struct Layout {
+    block: i64,
+    convolution: Convolution,
+    bytes: usize,
+}
+
+impl WinogradForward {
+    /// Makes each chunk one image; `false` if there are others than `images`.
+    pub(super) fn cut(&mut self, images: usize) -> bool {
+        let Grid { isa, form, output, .. } = self.grid;
+        self.chunks = images;
+        self.grid = Grid::new(isa, form, output, Grid::group(form, output, 1));
+        self.geometry.images == images
+    }
+    fn layout(&self) -> Layout {
+        let g = &self.geometry;
+        let mut scratch = Scratch::default();
+        let [rows, columns] = self.grid.block();
+        let block = scratch.take(&[rows, columns, padded(g.ci)]);
+        let row = (columns * padded(g.ci)) as i64 * F;
+        let convolution = Convolution::new(self.grid, [g.ci, g.co], row, &mut scratch);
+        Layout { block, convolution, bytes: scratch.bytes }
+    }
+    /// Bytes of worker scratch.
+    pub(super) fn scratch(&self) -> usize {
+        self.layout().bytes
+    }
+    pub(super) fn tiles(&self) -> Vec<Tile> {
+        self.layout().convolution.tiles()
+    }
+
+    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
+        let g = &self.geometry;
+        let layout = self.layout();
+        let convolution = layout.convolution;
+        let scratch = e.scratch();
+        let base = e.offset(scratch, layout.block);
+        let [rows, columns] = self.grid.block();
+        let low = [0, 1].map(|a| g.conv.padding[a][0]);
+        let block = Block { base, columns, pixel: padded(g.ci) as i64 * F, low, element: Element::F32 };
+        e.clear(base, rows * columns * padded(g.ci) * 4);
+        self.source.clear_sums(e, g.ci);
+        self.result.clear_sums(e, g.co);
+        let weight = e.argument(self.weight);
+        let (first, count) = e.chunk_range(g.images, self.chunks);
+        let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
+        let mut walked = walk(e, &inputs, first, g.input_bytes());
+        walked.extend(walk(e, &outputs, first, g.output_bytes()));
+        let taker = Taker { result: &self.result, tensors: &outputs };
+        let (tiles, v) = (self.grid.image_tiles(), e.offset(scratch, convolution.v.offset));
+        self.grid.groups(e, count, &walked, &|e, at, images| {
+            let fill = |e: &mut Emit<'_>, pointers: &[Value]| {
+                self.source.fill(e, &Cursor::new(&inputs, pointers), g.size, g.ci, &block);
+            };
+            let (at_input, at_output) = at.split_at(inputs.len());
+            if self.grid.group == 1 {
+                fill(e, at_input);
+                convolution.image(e, calls, &taker, (base, weight), at_output);
+                return;
+            }
+            let mut walked: Vec<(Value, i64)> = vec![(v, tiles as i64 * convolution.v.tile)];
+            walked.extend(at_input.iter().map(|&p| (p, g.input_bytes())));
+            e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
+                fill(e, &at[1..]);
+                convolution.scatter(e, base, at[0], self.grid.tiles()[0]);
+                Vec::new()
+            });
+            convolution.multiply(e, calls, weight, images * tiles);
+            convolution.gather_images(e, &taker, at_output, images);
+        });
+    }
+}
