@@ -1,15 +1,16 @@
 //! A planned step becomes one or more kernels with their arguments.
 
-use super::algorithm::{self, Settings};
+use super::algorithm::{self, Convolution, Settings};
 use super::coefficients::ChannelKernel;
 use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::half::Element;
 use super::isa::Isa;
 use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
-use super::nest::Nest;
+use super::nest::{Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
 use super::rows::RowSum;
@@ -22,7 +23,7 @@ use crate::error::Error;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
 use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
-use crate::types::{DType, Shape, TensorType};
+use crate::types::{DType, Precision, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,7 +174,7 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa)),
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -225,11 +226,26 @@ pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: 
         program: program.clone(),
         full: step.operands.iter().map(|p| p.ty.shape == *shape).collect(),
         scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
+        elements: step.operands.iter().map(|p| Element::stored(p.ty.dtype)).collect(),
         outputs: (first..first + program.outputs.len()).collect(),
     })
 }
 
+/// What a kernel multiplies, and with which settings: bf16 in pairs where the CPU does so, else as f32. Winograd's transforms
+/// know f32 only.
+fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings, Element) {
+    let (isa, element) = match fused.precision {
+        Precision::F32 => (settings.isa.vectors(), Element::F32),
+        Precision::Bf16 if settings.isa.multiplies_pairs() => (settings.isa, Element::Bf16),
+        Precision::Bf16 => (settings.isa, Element::Rounded),
+    };
+    let narrow = |p: &Placed| p.ty.dtype == DType::Bf16;
+    let wide = element == Element::F32 && !step.operands.iter().chain(&step.results).any(narrow);
+    (Settings { isa, convolution: if wide { settings.convolution } else { Convolution::Direct } }, element)
+}
+
 fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
+    let (settings, element) = products(step, fused, settings);
     let isa = settings.isa;
     let kind = fused.anchor.name();
     let mut next = step.operands.len();
@@ -256,19 +272,24 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
             let chosen = algorithm::forward(&geometry, settings, fused.chunks);
             let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
-            let pack = match geometry.conv.groups {
-                1 if geometry.co.is_multiple_of(PANEL) => None,
-                1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
-                _ if geometry.is_depthwise() => None,
-                _ => Some(nest_ops::pack_groups(&geometry, false)),
+            let at = if element == Element::Bf16 {
+                let bytes = geometry.runs().bytes(isa);
+                lowered.pack_pairs(vec![geometry.pack_pairs(isa)], &mut arguments, bytes)
+            } else {
+                let pack = match geometry.conv.groups {
+                    1 if geometry.co.is_multiple_of(PANEL) && element == Element::F32 => None,
+                    1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
+                    _ if geometry.is_depthwise() => None,
+                    _ => Some(nest_ops::pack_groups(&geometry, false)),
+                };
+                lowered.packed_weight(pack.map(|p| rounded(p, element)), &mut arguments, floats)
             };
-            let at = lowered.packed_weight(pack, &mut arguments, floats);
             // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
             let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
             let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
             let flops = geometry.flops();
             let kernel = match chosen {
-                None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
+                None => Kernel::Forward(Forward { isa, geometry, chunks, element, source, result, weight: at }),
                 Some(form) => {
                     let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
                     let weight = lowered.transform(transform, &mut arguments, at);
@@ -297,13 +318,20 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
                 }
                 _ => Some(nest_ops::pack_groups(&geometry, true)),
             };
+            let pack = pack.filter(|_| element != Element::Bf16).map(|p| rounded(p, element));
             let mut at = lowered.packed_weight(pack, &mut arguments, floats);
             let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
             let kernel = match chosen {
                 None => {
                     let weight = at;
-                    Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })
+                    let mut kernel =
+                        Backward { isa, geometry, chunks, element, source, gradient, result, weight, partial };
+                    if *data && element == Element::Bf16 {
+                        let bytes = kernel.weight_offset(None);
+                        kernel.weight = lowered.pack_pairs(kernel.pack_phases(), &mut arguments, bytes);
+                    }
+                    Kernel::Backward(kernel)
                 }
                 Some(forms) => {
                     if *data {
@@ -318,6 +346,15 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
         }
     }
     Some(lowered)
+}
+
+/// A copying nest that rounds what it copies if `element` says so.
+fn rounded(mut nest: Nest, element: Element) -> Nest {
+    if element == Element::Rounded {
+        nest.steps.push(NestStep::Cast(DType::Bf16, nest.outputs[0].0));
+        nest.outputs[0].0 = nest.steps.len() - 1;
+    }
+    nest
 }
 
 impl Lowered {
@@ -340,13 +377,27 @@ impl Lowered {
         from: usize,
         floats: usize,
     ) -> usize {
-        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
-        self.step_bytes = at + floats * 4;
-        let to = KernelArgument { place: ArgumentPlace::Step(at), bytes: floats * 4, write: true, float: true };
-        let from = KernelArgument { write: false, ..arguments[from].clone() };
+        let to = self.room(floats * 4, true);
+        let call_from = KernelArgument { write: false, ..arguments[from].clone() };
         arguments.push(KernelArgument { write: false, ..to.clone() });
-        self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
+        self.packs.push(Call { kernel, arguments: vec![call_from, to], chunks, flops: 0, kind: "pack" });
         arguments.len() - 1
+    }
+    /// The weight in pairs of bf16, each nest packing a part of it into `bytes` bytes.
+    fn pack_pairs(&mut self, nests: Vec<Nest>, arguments: &mut Vec<KernelArgument>, bytes: i64) -> usize {
+        let to = self.room(bytes as usize, false);
+        for nest in nests {
+            let (chunks, arguments) = (nest.chunks, vec![arguments[0].clone(), to.clone()]);
+            self.packs.push(Call { kernel: Kernel::Nest(nest), arguments, chunks, flops: 0, kind: "pack" });
+        }
+        arguments.push(KernelArgument { write: false, ..to });
+        arguments.len() - 1
+    }
+    /// Memory of the step's own, to be written.
+    fn room(&mut self, bytes: usize, float: bool) -> KernelArgument {
+        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
+        self.step_bytes = at + bytes;
+        KernelArgument { place: ArgumentPlace::Step(at), bytes, write: true, float }
     }
     /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
     fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {

@@ -8,7 +8,7 @@ use super::region::operands_of;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Output, Program, Step};
 use crate::plan::PlannedStep;
-use crate::types::{DType, Shape};
+use crate::types::Shape;
 
 /// A single element-wise operation as a map of one step.
 pub(super) fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
@@ -64,7 +64,7 @@ fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
         .outputs
         .iter()
         .enumerate()
-        .map(|(i, &o)| (super::region::output_step(o), step.operands.len() + i, DType::F32))
+        .map(|(i, &o)| (o.step(), step.operands.len() + i, step.results[i].ty.dtype))
         .collect();
     let nest = Nest::map(&shape.0, loads, steps, outputs);
     Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }

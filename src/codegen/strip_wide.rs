@@ -8,6 +8,7 @@ use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
 };
 
+use super::half::Element;
 use super::isa::Isa;
 use super::strip::{Arithmetic, Comparison, Op, Place, Strip, Times, Vector};
 use super::strip_registers::{Allocation, POINTERS, allocate};
@@ -73,7 +74,7 @@ macro_rules! code {
 
 impl<'s> Assembler<'s> {
     fn wide(&self) -> bool {
-        self.strip.isa == Isa::Avx512
+        self.strip.isa.vectors() == Isa::Avx512
     }
     fn register(&self, number: usize) -> Register {
         (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + number as u32
@@ -280,6 +281,9 @@ impl<'s> Assembler<'s> {
                 let register = self.vector(this);
                 self.load(place, register)
             }
+            Op::Store(place, value) if place.element == Element::Bf16 => {
+                self.store_half(place, self.allocation.of(value))
+            }
             Op::Store(place, value) => {
                 let register = self.vector(value);
                 self.store(place, register)
@@ -311,6 +315,12 @@ impl<'s> Assembler<'s> {
                 self.push(Instruction::with2(code, self.vector(this), self.vector(a))?);
                 Ok(())
             }
+            Op::Top(a) => {
+                let code = code!(self, EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8, VEX_Vpsrld_ymm_ymm_imm8);
+                self.push(Instruction::with3(code, self.vector(this), self.vector(a), 16)?);
+                Ok(())
+            }
+            Op::Narrow(a) => self.narrow(a, self.allocation.of(this)),
             Op::Sum => {
                 let register = self.vector(this);
                 self.zero(register)
@@ -329,6 +339,7 @@ impl<'s> Assembler<'s> {
             Arithmetic::Div => code!(self, EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vdivps_ymm_ymm_ymmm256),
             Arithmetic::Max => code!(self, EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae, VEX_Vmaxps_ymm_ymm_ymmm256),
             Arithmetic::Min => code!(self, EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae, VEX_Vminps_ymm_ymm_ymmm256),
+            Arithmetic::AddBits => code!(self, EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32, VEX_Vpaddd_ymm_ymm_ymmm256),
             Arithmetic::And => code!(self, EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32, VEX_Vandps_ymm_ymm_ymmm256),
             Arithmetic::Xor => code!(self, EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32, VEX_Vxorps_ymm_ymm_ymmm256),
         }
@@ -386,7 +397,53 @@ impl<'s> Assembler<'s> {
         Ok(())
     }
 
+    fn narrow(&mut self, value: Vector, number: usize) -> Result<(), IcedError> {
+        let (value, half) = (self.vector(value), Register::YMM0 + number as u32);
+        if self.strip.isa.multiplies_pairs() {
+            self.push(Instruction::with2(Code::EVEX_Vcvtneps2bf16_ymm_k1z_zmmm512b32, half, value)?);
+        } else {
+            // packs within 128 bits: the second and third quarter are exchanged
+            self.push(Instruction::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, half, value, value)?);
+            self.push(Instruction::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, half, half, 0b11_01_10_00)?);
+        }
+        Ok(())
+    }
+
+    /// Loads bf16 lanes and widens them.
+    fn widen(&mut self, place: Place, register: Register) -> Result<(), IcedError> {
+        let memory = self.memory(place.pointer, place.offset)?;
+        let code = code!(self, EVEX_Vpmovzxwd_zmm_k1z_ymmm256, VEX_Vpmovzxwd_ymm_xmmm128);
+        let mut load = Instruction::with2(code, register, memory)?;
+        if let Some(mask) = self.allocation.mask(place.lanes) {
+            load.set_op_mask(self.mask(mask));
+            load.set_zeroing_masking(true);
+        }
+        self.push(load);
+        let code = code!(self, EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, VEX_Vpslld_ymm_ymm_imm8);
+        self.push(Instruction::with3(code, register, register, 16)?);
+        Ok(())
+    }
+
+    /// Stores bf16 lanes: the lower half of a vector, in AVX-512 without bf16 the lower halves of the lanes.
+    fn store_half(&mut self, place: Place, number: usize) -> Result<(), IcedError> {
+        let memory = self.memory(place.pointer, place.offset)?;
+        let (code, register) = match (self.strip.isa.multiplies_pairs(), self.wide()) {
+            (true, _) => (Code::EVEX_Vmovdqu16_ymmm256_k1z_ymm, Register::YMM0),
+            (false, true) => (Code::EVEX_Vpmovdw_ymmm256_k1z_zmm, Register::ZMM0),
+            (false, false) => (Code::VEX_Vmovups_xmmm128_xmm, Register::XMM0),
+        };
+        let mut store = Instruction::with2(code, memory, register + number as u32)?;
+        if let Some(mask) = self.allocation.mask(place.lanes) {
+            store.set_op_mask(self.mask(mask));
+        }
+        self.push(store);
+        Ok(())
+    }
+
     fn load(&mut self, place: Place, register: Register) -> Result<(), IcedError> {
+        if place.element == Element::Bf16 {
+            return self.widen(place, register);
+        }
         let memory = self.memory(place.pointer, place.offset)?;
         let instruction = match self.allocation.mask(place.lanes) {
             None => {
