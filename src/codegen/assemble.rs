@@ -106,7 +106,7 @@ impl<'p> Assembly<'p> {
             let became = &self.became[steps.clone()];
             match (became.first(), became.last()) {
                 (Some(first), Some(last)) if became.iter().all(|b| b.len() == 1) => Ok(first.start..last.end),
-                _ => Err(failed("a step of a group became several kernels")),
+                _ => Err(failed(format!("steps {steps:?} of a group became {became:?}"))),
             }
         });
         let groups = groups.collect::<Result<_, _>>()?;
@@ -132,10 +132,12 @@ fn stays(planned: &Planned, lowered: &Lowered) -> bool {
     let known = |place: ArgumentPlace| match place {
         ArgumentPlace::Planned(Place::State(_)) => !planned.writes_states,
         ArgumentPlace::Planned(Place::Work(at)) => {
-            let prepared = planned.prepare.iter().flat_map(|step| &step.results).map(|result| result.place);
-            let dead = planned.prepare.iter().flat_map(|step| &step.dead_after);
-            planned.constants.iter().any(|(offset, _)| *offset == at)
-                || (prepared.into_iter().any(|place| place == Place::Work(at)) && !dead.into_iter().any(|d| d.0 == at))
+            let mut known = planned.constants.iter().any(|(offset, _)| *offset == at);
+            for step in &planned.prepare {
+                known |= step.results.iter().any(|result| result.place == Place::Work(at));
+                known &= step.dead_after.iter().all(|&(offset, _)| offset != at);
+            }
+            known
         }
         ArgumentPlace::Planned(Place::Image(_)) => false,
         ArgumentPlace::Step(_) => true,
