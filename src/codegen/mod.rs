@@ -37,6 +37,7 @@ mod depthwise;
 mod emit;
 mod isa;
 mod lower;
+mod lower_map;
 mod map;
 mod math;
 mod matmul;
