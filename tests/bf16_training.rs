@@ -28,7 +28,7 @@ fn losses(trainer: &mut Trainer<ResNetCifar>, recipe: &Recipe, data: &Arc<Datase
 }
 
 fn contents(store: &Store) -> Vec<(String, Vec<u8>)> {
-    store.entries().into_iter().map(|(name, _)| (name.clone(), store.get(&name).unwrap().to_bytes())).collect()
+    store.entries().iter().map(|(name, _)| (name.clone(), store.get(name).unwrap().to_bytes())).collect()
 }
 
 /// Both precisions learn alike: the mean loss of the last third of 75 steps, a quarter below the first, differs by less than

@@ -7,9 +7,10 @@ use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::half::Element;
 use super::isa::Isa;
+use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
-use super::nest::{Load, Nest, NestStep};
+use super::nest::{Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
 use super::rows::RowSum;
@@ -20,7 +21,7 @@ use super::winograd_grid::Grid;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
+use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
 use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
 use crate::types::{DType, Precision, Shape, TensorType};
 
@@ -122,7 +123,7 @@ fn argument(placed: &Placed, write: bool) -> KernelArgument {
 }
 
 /// Operands, then results.
-fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
+pub(super) fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     let operands = step.operands.iter().map(|p| argument(p, false));
     operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
 }
@@ -205,16 +206,6 @@ fn floats(results: &[TensorType]) -> bool {
     results.iter().all(|r| r.dtype == DType::F32)
 }
 
-/// A single element-wise operation as a map of one step.
-fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
-    let mut steps: Vec<Step> = (0..step.operands.len()).map(Step::Operand).collect();
-    steps.push(each);
-    let last = steps.len() - 1;
-    let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
-    let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], ..Lowered::default() })
-}
-
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
@@ -222,7 +213,7 @@ fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowe
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
 /// `None` if an operand is neither full, per channel nor a scalar.
-fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
+pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
     let channel = Shape(vec![shape.last()]);
     let simple = |i: usize| {
         let s = &step.operands[i].ty.shape;
@@ -465,61 +456,6 @@ fn image_chunks(geometry: &Geometry) -> usize {
     let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
     // as many bands as there are when each but the last has the same number of rows
     images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
-}
-
-/// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
-    if items * channels < 8192 { 1 } else { chunks_for(items) }
-}
-
-/// An element-wise program; `chunks` counts only if it has partial sums.
-fn lower_map(step: &PlannedStep, shape: &Shape, program: &Program, chunks: usize) -> Option<Call> {
-    let first = step.operands.len();
-    let sums = program.has_sums();
-    let Some(bound) = bind(step, program, shape, first) else {
-        return if sums { None } else { Some(nest_map(step, shape, program)) };
-    };
-    let per_channel = operands_of(program).into_iter().any(|i| !bound.full[i] && !bound.scalar[i]);
-    let elements = shape.elements();
-    let channels = if sums || per_channel {
-        shape.last()
-    } else {
-        // no channel matters: take any width that makes whole vectors
-        [64, 16, 4].into_iter().find(|w| elements.is_multiple_of(*w)).unwrap_or(shape.last())
-    };
-    let items = elements / channels;
-    let chunks = if sums { chunks } else { map_chunks(items, channels) };
-    let kernel = Kernel::Map(Map { items, channels, chunks, program: bound });
-    Some(Call { kernel, arguments: arguments(step), chunks, flops: 0, kind: step.op.kind() })
-}
-
-/// An element-wise program with operands that broadcast in other ways.
-fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
-    let mut loads = Vec::new();
-    let mut steps = Vec::new();
-    for each in &program.steps {
-        steps.push(match *each {
-            // a map has no anchor
-            Step::Anchor => NestStep::Constant(0.0),
-            Step::Operand(i) => {
-                let operand = &step.operands[i].ty;
-                loads.push(Load::strided(i, operand.dtype, &nest_ops::broadcast_strides(&operand.shape, shape), 0));
-                NestStep::Load(loads.len() - 1)
-            }
-            Step::Constant(c) => NestStep::Constant(c),
-            Step::Unary(op, a) => NestStep::Unary(op, a),
-            Step::Binary(op, a, b) => NestStep::Binary(op, a, b),
-            Step::Select(c, a, b) => NestStep::Select(c, a, b),
-        });
-    }
-    let outputs = program
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(i, &o)| (o.step(), step.operands.len() + i, step.results[i].ty.dtype))
-        .collect();
-    let nest = Nest::map(&shape.0, loads, steps, outputs);
-    Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }
 }
 
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {

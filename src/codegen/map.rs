@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::conv::{Bound, Cursor, F, Tensor, walk};
 use super::emit::{Count, Emit};
 use super::half::Element;
-use super::lower::map_chunks;
+use super::lower_map::map_chunks;
 use super::region::Extent;
 use crate::ops::Program;
 use crate::types::Shape;

@@ -42,6 +42,7 @@ mod interleave;
 mod isa;
 mod leaf;
 mod lower;
+mod lower_map;
 mod map;
 mod math;
 mod matmul;
