@@ -77,6 +77,14 @@ fn checkpoints_serve_both_precisions() {
     let mut second = trainer(&wide, None, 1);
     second.restore(&WeightFile::read(&path).unwrap(), Restore::Everything).unwrap();
     assert!(contents(first.store()) == contents(second.store()));
+    // and gives nearly the same answers, of one image and of several at a time
+    for images in [1, 10] {
+        let pixels: Vec<f32> = data.images()[..images * 3072].iter().map(|&p| f32::from(p) / 255.0).collect();
+        let [narrow, wide] = [&mut first, &mut second].map(|t| t.predict(&pixels, images).unwrap().to_f64());
+        let largest = wide.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        let apart = narrow.iter().zip(&wide).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
+        assert!(apart > 0.0 && apart < 0.03 * largest, "{images}: {apart} of {largest}");
+    }
     // activations take half the memory; sums, inputs and weights do not
     let arena = |t: &Trainer<ResNetCifar>| t.training_program(10).unwrap().summary().arena_bytes;
     assert!(arena(&first) as f64 <= 0.7 * arena(&second) as f64, "{} {}", arena(&first), arena(&second));

@@ -132,12 +132,11 @@ fn stays(planned: &Planned, lowered: &Lowered) -> bool {
     let known = |place: ArgumentPlace| match place {
         ArgumentPlace::Planned(Place::State(_)) => !planned.writes_states,
         ArgumentPlace::Planned(Place::Work(at)) => {
-            let mut known = planned.constants.iter().any(|(offset, _)| *offset == at);
-            for step in &planned.prepare {
-                known |= step.results.iter().any(|result| result.place == Place::Work(at));
-                known &= step.dead_after.iter().all(|&(offset, _)| offset != at);
-            }
-            known
+            // a place may have had another value before, which is dead
+            let makes = |step: &PlannedStep| step.results.iter().any(|result| result.place == Place::Work(at));
+            let made = planned.prepare.iter().rposition(makes);
+            let lives = |made: usize| !planned.prepare[made..].iter().flat_map(|s| &s.dead_after).any(|d| d.0 == at);
+            planned.constants.iter().any(|(offset, _)| *offset == at) || made.is_some_and(lives)
         }
         ArgumentPlace::Planned(Place::Image(_)) => false,
         ArgumentPlace::Step(_) => true,

@@ -10,8 +10,9 @@ use super::isa::Isa;
 use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
-use super::nest::{Nest, NestStep};
+use super::nest::Nest;
 use super::nest_ops;
+use super::pack::rounded;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
@@ -22,7 +23,7 @@ use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
-use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
+use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Precision, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
@@ -348,61 +349,7 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
     Some(lowered)
 }
 
-/// A copying nest that rounds what it copies if `element` says so.
-fn rounded(mut nest: Nest, element: Element) -> Nest {
-    if element == Element::Rounded {
-        nest.steps.push(NestStep::Cast(DType::Bf16, nest.outputs[0].0));
-        nest.outputs[0].0 = nest.steps.len() - 1;
-    }
-    nest
-}
-
 impl Lowered {
-    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
-    /// where.
-    fn pack(&mut self, nest: Nest, arguments: &mut Vec<KernelArgument>, from: usize, floats: usize) -> usize {
-        let chunks = nest.chunks;
-        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
-    }
-    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
-    fn transform(&mut self, kernel: WeightTransform, arguments: &mut Vec<KernelArgument>, from: usize) -> usize {
-        let (chunks, floats) = (kernel.chunks, kernel.floats());
-        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
-    }
-    fn packing(
-        &mut self,
-        kernel: Kernel,
-        chunks: usize,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-        floats: usize,
-    ) -> usize {
-        let to = self.room(floats * 4, true);
-        let call_from = KernelArgument { write: false, ..arguments[from].clone() };
-        arguments.push(KernelArgument { write: false, ..to.clone() });
-        self.packs.push(Call { kernel, arguments: vec![call_from, to], chunks, flops: 0, kind: "pack" });
-        arguments.len() - 1
-    }
-    /// The weight in pairs of bf16, each nest packing a part of it into `bytes` bytes.
-    fn pack_pairs(&mut self, nests: Vec<Nest>, arguments: &mut Vec<KernelArgument>, bytes: i64) -> usize {
-        let to = self.room(bytes as usize, false);
-        for nest in nests {
-            let (chunks, arguments) = (nest.chunks, vec![arguments[0].clone(), to.clone()]);
-            self.packs.push(Call { kernel: Kernel::Nest(nest), arguments, chunks, flops: 0, kind: "pack" });
-        }
-        arguments.push(KernelArgument { write: false, ..to });
-        arguments.len() - 1
-    }
-    /// Memory of the step's own, to be written.
-    fn room(&mut self, bytes: usize, float: bool) -> KernelArgument {
-        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
-        self.step_bytes = at + bytes;
-        KernelArgument { place: ArgumentPlace::Step(at), bytes, write: true, float }
-    }
-    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
-    fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {
-        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
-    }
     /// Makes every chunk of the calls one image.
     ///
     /// # Errors

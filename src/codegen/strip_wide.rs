@@ -34,9 +34,9 @@ const POINTER: [Register; POINTERS] = [
 ];
 const SCRATCH_POINTERS: usize = 6;
 
-struct Assembler<'s> {
-    strip: &'s Strip,
-    allocation: Allocation,
+pub(super) struct Assembler<'s> {
+    pub(super) strip: &'s Strip,
+    pub(super) allocation: Allocation,
     code: Vec<Instruction>,
     /// Labels are instruction pointers that stand for positions until the block is encoded.
     label: u64,
@@ -73,19 +73,19 @@ macro_rules! code {
 }
 
 impl<'s> Assembler<'s> {
-    fn wide(&self) -> bool {
+    pub(super) fn wide(&self) -> bool {
         self.strip.isa.vectors() == Isa::Avx512
     }
     fn register(&self, number: usize) -> Register {
         (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + number as u32
     }
-    fn vector(&self, value: Vector) -> Register {
+    pub(super) fn vector(&self, value: Vector) -> Register {
         self.register(self.allocation.of(value))
     }
-    fn mask(&self, number: usize) -> Register {
+    pub(super) fn mask(&self, number: usize) -> Register {
         Register::K0 + number as u32
     }
-    fn push(&mut self, mut instruction: Instruction) {
+    pub(super) fn push(&mut self, mut instruction: Instruction) {
         if let Some(label) = self.pending.take() {
             instruction.set_ip(label);
         }
@@ -106,7 +106,7 @@ impl<'s> Assembler<'s> {
         MemoryOperand::with_base_displ(TABLE, 8 * index as i64)
     }
     /// The operand at `offset` behind a pointer, which is fetched from the table if it has no register.
-    fn memory(&mut self, pointer: usize, offset: i64) -> Result<MemoryOperand, IcedError> {
+    pub(super) fn memory(&mut self, pointer: usize, offset: i64) -> Result<MemoryOperand, IcedError> {
         let base = match self.allocation.pointers[pointer] {
             Some(register) => POINTER[register],
             None => {
@@ -394,49 +394,6 @@ impl<'s> Assembler<'s> {
             Instruction::with4(code, result, if_no, if_yes, self.register(number))?
         };
         self.push(instruction);
-        Ok(())
-    }
-
-    fn narrow(&mut self, value: Vector, number: usize) -> Result<(), IcedError> {
-        let (value, half) = (self.vector(value), Register::YMM0 + number as u32);
-        if self.strip.isa.multiplies_pairs() {
-            self.push(Instruction::with2(Code::EVEX_Vcvtneps2bf16_ymm_k1z_zmmm512b32, half, value)?);
-        } else {
-            // packs within 128 bits: the second and third quarter are exchanged
-            self.push(Instruction::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, half, value, value)?);
-            self.push(Instruction::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, half, half, 0b11_01_10_00)?);
-        }
-        Ok(())
-    }
-
-    /// Loads bf16 lanes and widens them.
-    fn widen(&mut self, place: Place, register: Register) -> Result<(), IcedError> {
-        let memory = self.memory(place.pointer, place.offset)?;
-        let code = code!(self, EVEX_Vpmovzxwd_zmm_k1z_ymmm256, VEX_Vpmovzxwd_ymm_xmmm128);
-        let mut load = Instruction::with2(code, register, memory)?;
-        if let Some(mask) = self.allocation.mask(place.lanes) {
-            load.set_op_mask(self.mask(mask));
-            load.set_zeroing_masking(true);
-        }
-        self.push(load);
-        let code = code!(self, EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, VEX_Vpslld_ymm_ymm_imm8);
-        self.push(Instruction::with3(code, register, register, 16)?);
-        Ok(())
-    }
-
-    /// Stores bf16 lanes: the lower half of a vector, in AVX-512 without bf16 the lower halves of the lanes.
-    fn store_half(&mut self, place: Place, number: usize) -> Result<(), IcedError> {
-        let memory = self.memory(place.pointer, place.offset)?;
-        let (code, register) = match (self.strip.isa.multiplies_pairs(), self.wide()) {
-            (true, _) => (Code::EVEX_Vmovdqu16_ymmm256_k1z_ymm, Register::YMM0),
-            (false, true) => (Code::EVEX_Vpmovdw_ymmm256_k1z_zmm, Register::ZMM0),
-            (false, false) => (Code::VEX_Vmovups_xmmm128_xmm, Register::XMM0),
-        };
-        let mut store = Instruction::with2(code, memory, register + number as u32)?;
-        if let Some(mask) = self.allocation.mask(place.lanes) {
-            store.set_op_mask(self.mask(mask));
-        }
-        self.push(store);
         Ok(())
     }
 
