@@ -1,6 +1,6 @@
 //! A planned step becomes one or more kernels with their arguments.
 
-use super::algorithm::{self, Settings};
+use super::algorithm::{self, BackwardForms, Choice, Settings};
 use super::coefficients::ChannelKernel;
 use super::conv::{Bound, Forward, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
@@ -12,8 +12,7 @@ use super::nest_ops;
 use super::region::operands_of;
 use super::tile::Tile;
 use super::winograd_backward::WinogradBackward;
-use super::winograd_forward::WinogradForward;
-use super::winograd_grid::Grid;
+use super::winograd_forward::{self, WinogradForward};
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
@@ -93,6 +92,8 @@ pub(super) struct Call {
 pub(super) struct Lowered {
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
+    /// The algorithm, if the step is a convolution.
+    pub(super) choice: Option<Choice>,
 }
 
 fn argument(placed: &Placed, write: bool) -> KernelArgument {
@@ -177,7 +178,7 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
                     kind: step.op.kind(),
                 })
                 .collect();
-            Ok(Lowered { calls, step_bytes: 0 })
+            Ok(Lowered { calls, ..Lowered::default() })
         }
     }
 }
@@ -193,7 +194,7 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     let last = steps.len() - 1;
     let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
     let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], step_bytes: 0 })
+    Some(Lowered { calls: vec![call], ..Lowered::default() })
 }
 
 fn points(nest: &Nest) -> u64 {
@@ -202,7 +203,7 @@ fn points(nest: &Nest) -> u64 {
 
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
-    Lowered { calls: vec![call], step_bytes: 0 }
+    Lowered { calls: vec![call], ..Lowered::default() }
 }
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
@@ -254,13 +255,13 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             }
             let chunks = fused.chunks;
             let flops = geometry.flops();
-            let kernel = match chosen {
+            lowered.choice = Some(chosen.report(&step.name, kind, &geometry, |form| form.to_string()));
+            let kernel = match chosen.winograd {
                 None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
                 Some(form) => {
                     let transform = WeightTransform::new(form, [geometry.ci, columns], false);
                     let weight = lowered.transform(transform, &mut arguments, at);
-                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
-                    let grid = Grid::new(isa, form, geometry.output, group);
+                    let grid = winograd_forward::grid(isa, &geometry, form, chunks);
                     let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
                     Kernel::WinogradForward(kernel)
                 }
@@ -274,7 +275,7 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let gradient = bound(&fused.gradient, &output)?;
             let result = if *data { Some(bound(&fused.result, input)?) } else { None };
             let partial = next;
-            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
+            let chosen = algorithm::backward(&geometry, settings, [*data, *filter], fused.chunks);
             let columns = padded(geometry.ci);
             let mut at = 0;
             if *data {
@@ -284,7 +285,8 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             }
             let chunks = fused.chunks;
             let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel = match chosen {
+            lowered.choice = Some(chosen.report(&step.name, kind, &geometry, BackwardForms::name));
+            let kernel = match chosen.winograd {
                 None => {
                     let weight = at;
                     Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })

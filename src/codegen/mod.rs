@@ -29,6 +29,7 @@ mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod cost;
 mod emit;
 mod isa;
 mod lower;
@@ -54,7 +55,7 @@ mod winograd_forward;
 mod winograd_grid;
 mod winograd_weight;
 
-pub use algorithm::{Convolution, Settings};
+pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
@@ -78,6 +79,8 @@ pub struct Kernels {
     pub scratch_bytes: usize,
     /// Distinct compiled functions.
     pub functions: usize,
+    /// The algorithms of the convolutions, in the order of their steps.
+    pub convolutions: Vec<Choice>,
 }
 
 /// A function to compile.
@@ -163,7 +166,8 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
     let steps = finished.split_off(planned.prepare.len()).into_iter().flatten().collect();
     let prepare = finished.into_iter().flatten().collect();
     let work_bytes = if step_bytes == 0 { planned.work_bytes } else { shared + step_bytes.next_multiple_of(ALIGNMENT) };
-    Ok(Kernels { prepare, steps, code: Arc::new(code), work_bytes, scratch_bytes, functions })
+    let convolutions = lowered.into_iter().filter_map(|l| l.choice).collect();
+    Ok(Kernels { prepare, steps, code: Arc::new(code), work_bytes, scratch_bytes, functions, convolutions })
 }
 
 fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::KernelFn, shared: usize) -> Step {

@@ -36,6 +36,15 @@ pub(super) struct WinogradBackward {
     pub(super) filter: Option<(Bound, usize)>,
 }
 
+/// The grids of the data gradient and of the weight gradient, of which those `wanted` share the groups of images.
+pub(super) fn grids(isa: Isa, g: &Geometry, forms: BackwardForms, wanted: [bool; 2], chunks: usize) -> [Grid; 2] {
+    let images = g.images.div_ceil(chunks);
+    let of = [(forms.data, g.size, [g.co, g.ci]), (forms.filter, g.output, [g.ci, g.co])];
+    let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size, c), _)| Grid::group(form, size, c, images));
+    let group = groups.max().unwrap_or(1);
+    of.map(|(form, size, channels)| Grid::new(isa, form, size, channels, group))
+}
+
 struct Layout {
     /// Rows and columns of the blocks, and their offsets in scratch.
     dy: ([usize; 2], i64),
@@ -52,13 +61,7 @@ impl WinogradBackward {
     }
     /// The grids of the data gradient and of the weight gradient.
     fn grids(&self) -> [Grid; 2] {
-        let g = &self.geometry;
-        let images = g.images.div_ceil(self.chunks);
-        let of = [(self.forms.data, g.size), (self.forms.filter, g.output)];
-        let wanted = [self.data.is_some(), self.filter.is_some()];
-        let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size), _)| Grid::group(form, size, images));
-        let group = groups.max().unwrap_or(1);
-        of.map(|(form, size)| Grid::new(self.isa, form, size, group))
+        grids(self.isa, &self.geometry, self.forms, [self.data.is_some(), self.filter.is_some()], self.chunks)
     }
     fn layout(&self) -> Layout {
         let g = &self.geometry;
@@ -79,7 +82,9 @@ impl WinogradBackward {
         let x = (x, scratch.take(&[x[0], x[1], padded(g.ci)]));
         let row_dy = (dy.0[1] * padded(g.co)) as i64 * F;
         let row_x = (x.0[1] * padded(g.ci)) as i64 * F;
-        let filter = self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], &mut scratch));
+        let images = g.images.is_multiple_of(self.chunks).then(|| g.images / self.chunks);
+        let filter =
+            self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], images, &mut scratch));
         let data = self.data.as_ref().map(|_| Convolution::new(data, [g.co, g.ci], row_dy, &mut scratch));
         Layout { dy, x, data, filter, bytes: scratch.bytes }
     }

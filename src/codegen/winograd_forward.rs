@@ -11,9 +11,10 @@ use cranelift_codegen::ir::Value;
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, padded};
 use super::emit::{Count, Emit};
+use super::isa::Isa;
 use super::region::{Access, Extent};
 use super::tile::{Calls, Tile};
-use super::winograd::{input, output};
+use super::winograd::{Form, input, output};
 use super::winograd_grid::{Batch, Grid, Operand, Spectrum, plane};
 
 /// A convolution from a padded block to rows of pixels by Winograd: forward, and the data gradient on dy.
@@ -167,6 +168,13 @@ pub(super) struct WinogradForward {
     pub(super) result: Bound,
     /// Argument of the transformed weight.
     pub(super) weight: usize,
+}
+
+/// The grid of a forward convolution.
+pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> Grid {
+    let channels = [g.ci, g.co];
+    let group = Grid::group(form, g.output, channels, g.images.div_ceil(chunks));
+    Grid::new(isa, form, g.output, channels, group)
 }
 
 struct Layout {

@@ -22,6 +22,15 @@ use super::winograd::{Form, Line};
 
 /// Tiles that the products should have at a time.
 const TILES: usize = 32;
+/// The same where the weight's planes are too large to stay in the second-level cache from one time to the next.
+const TILES_OF_LARGE: usize = 64;
+/// Bytes that stay in the second-level cache beside the tiles.
+pub(super) const CACHED: usize = 1 << 20;
+
+/// Tiles that the products of these channels should have at a time.
+fn wanted(form: Form, [k, columns]: [usize; 2]) -> usize {
+    if form.products() * k * columns * 4 > CACHED { TILES_OF_LARGE } else { TILES }
+}
 
 /// The tiles over an output, and how many are taken together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,19 +127,20 @@ impl Batch {
 }
 
 impl Grid {
-    /// Tiles over `output`, `group` images at a time.
-    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], group: usize) -> Grid {
+    /// Tiles over `output` for products of these channels, `group` images at a time.
+    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], channels: [usize; 2], group: usize) -> Grid {
         let grid = Grid { isa, form, output, group, band: 1 };
         let [rows, columns] = grid.tiles();
-        let bands = if group > 1 { 1 } else { rows.div_ceil(TILES.div_ceil(columns)) };
+        let bands = if group > 1 { 1 } else { rows.div_ceil(wanted(form, channels).div_ceil(columns)) };
         Grid { band: rows.div_ceil(bands), ..grid }
     }
     /// Images that are taken together, of a chunk's `images`, so that there are tiles enough over `output`.
-    pub(super) fn group(form: Form, output: [usize; 2], images: usize) -> usize {
+    pub(super) fn group(form: Form, output: [usize; 2], channels: [usize; 2], images: usize) -> usize {
         let tiles: usize = output.map(|pixels| pixels.div_ceil(form.outputs())).iter().product();
+        let wanted = wanted(form, channels);
         // a divisor of the chunk's images leaves none for a second, smaller group
-        let enough = |&group: &usize| images.is_multiple_of(group) && group * tiles >= TILES;
-        (1..images).find(enough).unwrap_or(images).clamp(1, TILES.div_ceil(tiles))
+        let enough = |&group: &usize| images.is_multiple_of(group) && group * tiles >= wanted;
+        (1..images).find(enough).unwrap_or(images).clamp(1, (2 * wanted).div_ceil(tiles))
     }
 
     /// Rows and columns of tiles.
