@@ -1,36 +1,19 @@
 //! Single kernels, compiled for this CPU, against the naive loop in Rust. Both on one thread.
 
+#[path = "common.rs"]
+mod common;
 #[path = "naive.rs"]
 mod naive;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use outrigger::compile::Options;
 use outrigger::graph::ConvOptions;
 use outrigger::ops::{Conv2d, MatMul, Op};
-use outrigger::{DType, Error, Graph, Padding, Session, Shape, Store, Team, compile};
+use outrigger::{DType, Error, Graph, Padding, Shape};
 
+use common::{numbers, session};
 use naive::Conv;
-
-/// Numbers in [-1, 1) without a pattern that a kernel could profit from.
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 12.9898).sin()).collect()
-}
-
-/// A session on one thread with every input set to numbers.
-fn session(graph: &Graph) -> Result<Session, Error> {
-    let team = Arc::new(Team::new(1)?);
-    let program = compile(graph, &Options::default())?;
-    let mut session = program.session(&Store::new(graph, 0)?, &team)?;
-    for id in graph.inputs() {
-        if let Some(node) = graph.get(id) {
-            session.set_f32(&node.name, &numbers(node.results[0].shape.elements()))?;
-        }
-    }
-    Ok(session)
-}
 
 fn forward_graph(c: Conv) -> Result<Graph, Error> {
     let mut g = Graph::new("conv");

@@ -78,8 +78,10 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         name: planned.name.clone(),
         prepare: kernels.prepare,
         steps: kernels.steps,
+        groups: kernels.groups,
         work_bytes: kernels.work_bytes,
         scratch_bytes: kernels.scratch_bytes,
+        image_bytes: planned.image_bytes,
         states: planned.states.iter().map(|s| StateSlot { name: s.name.clone(), bytes: s.ty.bytes() }).collect(),
         constants: planned
             .constants

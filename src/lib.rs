@@ -17,8 +17,10 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
+//! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
-//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`] |
+//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
+//! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example
 //!
@@ -73,6 +75,8 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+#[cfg(feature = "criterion")]
+pub mod bench;
 pub mod codegen;
 pub mod compile;
 pub mod data;
@@ -92,7 +96,7 @@ pub mod types;
 pub use compile::{Options, Program, compile};
 pub use error::Error;
 pub use graph::{Graph, Value};
-pub use outrigger_runtime::Team;
+pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;

@@ -1,8 +1,9 @@
 //! A program bound to state, memory and workers, ready to run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use outrigger_runtime::{Profile, Team, bytes_of};
+use outrigger_runtime::{Profile, State, Step, Team, bytes_of};
 
 use crate::compile::Program;
 use crate::error::{Error, nearest};
@@ -112,19 +113,29 @@ impl Session {
         Ok(())
     }
 
+    /// The inputs that have no value yet, in the graph's order.
+    pub fn missing_inputs(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().zip(&self.given).filter(|(_, given)| !**given).map(|(port, _)| port)
+    }
+    /// The memory of parameters, running statistics and moments, as bytes.
+    pub fn state(&self) -> &State {
+        self.runtime.state()
+    }
+
     /// Every input must have a value before the first run. Outputs have none until the run is over.
     fn begin(&mut self) -> Result<(), Error> {
         self.complete = false;
-        match self.given.iter().position(|&g| !g) {
+        match self.missing_inputs().next() {
             None => Ok(()),
             Some(missing) => Err(Error::Option {
-                option: format!("input \"{}\"", self.inputs[missing].name),
-                reason: format!("has no value yet; set a {} before running", self.inputs[missing].placed.ty),
+                option: format!("input \"{}\"", missing.name),
+                reason: format!("has no value yet; set a {} before running", missing.placed.ty),
             }),
         }
     }
 
-    /// Runs the program once.
+    /// Runs the program once. With `OUTRIGGER_PROFILE` in the environment, also measures it (see
+    /// [`outrigger_runtime`]).
     ///
     /// # Errors
     /// [`Error::Option`] when an input has no value; [`Error::Runtime`].
@@ -155,6 +166,20 @@ impl Session {
         Ok(profile)
     }
 
+    /// The kernel calls of a run, in order, with their operations and bytes.
+    pub fn steps(&self) -> &[Step] {
+        &self.runtime.plan().steps
+    }
+    /// Runs a part of [`Session::steps`] on what memory holds, to measure it. A run of all steps before makes
+    /// the part read what it would read in a run. The outputs have no values afterwards.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::Runtime`] for steps that are not there.
+    pub fn run_steps(&mut self, range: Range<usize>) -> Result<(), Error> {
+        self.begin()?;
+        Ok(self.runtime.run_steps(range)?)
+    }
+
     /// An output of the last run.
     ///
     /// # Errors
@@ -170,11 +195,11 @@ impl Session {
         let mut bytes = vec![0; port.placed.ty.bytes()];
         match port.placed.place {
             Place::Work(offset) => self.runtime.read_work(offset, &mut bytes)?,
-            // the plan copies outputs that are state
-            Place::State(_) => {
+            // the plan copies outputs that are state, and nothing else leaves a group's own memory
+            Place::State(_) | Place::Image(_) => {
                 return Err(Error::Option {
                     option: format!("output \"{name}\""),
-                    reason: "was planned as state, not in the arena".to_string(),
+                    reason: format!("was planned at {}, not in the arena", port.placed.place),
                 });
             }
         }

@@ -180,7 +180,7 @@ fn every_operation_has_a_case() {
     complete("reduction", ops.iter().filter_map(reduce).collect(), 4);
 
     let fused: Vec<_> = ops.iter().filter_map(|op| if let Op::Fused(f) = op { Some(f) } else { None }).collect();
-    complete("anchor", fused.iter().map(|f| anchor_number(&f.anchor)).collect(), 5);
+    complete("anchor", fused.iter().map(|f| anchor_number(&f.anchor)).collect(), 6);
     let programs = || fused.iter().flat_map(|f| [&f.source, &f.gradient, &f.result]);
     complete("step", programs().flat_map(|p| &p.steps).map(step_number).collect(), 6);
     complete("output", programs().flat_map(|p| &p.outputs).map(output_number).collect(), 2);
@@ -276,6 +276,7 @@ fn anchor_number(anchor: &Anchor) -> usize {
         Anchor::ConvBackward { data: true, filter: true, .. } => 2,
         Anchor::ConvBackward { data: true, filter: false, .. } => 3,
         Anchor::ConvBackward { data: false, .. } => 4,
+        Anchor::Maps { .. } => 5,
     }
 }
 

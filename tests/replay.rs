@@ -114,7 +114,7 @@ fn softmax(row: &[f64]) -> Vec<f64> {
 }
 
 const SMALL: Run = Run {
-    model: ResNetCifar { layers: [1, 1, 1], form: Form::Torch, classes: 10 },
+    model: ResNetCifar { layers: [1, 1, 1], form: Form::Torch, classes: 10, size: 32 },
     method: Method::Sgd,
     batch: 7,
     steps: 2,

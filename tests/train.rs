@@ -67,7 +67,7 @@ fn models_have_the_frameworks_names_and_shapes() {
 fn training_state_is_recognised() {
     for method in [Method::Adam, Method::AdamW, Method::Sgd] {
         for form in [Form::Torch, Form::Keras] {
-            let model = ResNetCifar { layers: [1, 1, 1], form, classes: 10 }.training(2).unwrap();
+            let model = ResNetCifar { layers: [1, 1, 1], form, ..ResNetCifar::default() }.training(2).unwrap();
             let own = states(&model);
             let loss = model.output("loss").unwrap();
             let options = TrainingOptions { optimizer: method.optimizer(form), gradient_outputs: false };
@@ -462,7 +462,7 @@ fn noise(pixels: usize) -> Vec<f32> {
 #[test]
 fn a_compiled_step_is_the_interpreters() {
     for form in [Form::Torch, Form::Keras] {
-        let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5 };
+        let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5, size: 32 };
         // Adam would make a full step of the smallest gradient, of either sign
         let optimizer = Method::Sgd.optimizer(form);
         let options = TrainerOptions { seed: 5, threads: Some(1), ..TrainerOptions::default() };

@@ -96,7 +96,8 @@ impl<'f> Golden<'f> {
             Form::Keras => "init/dense/bias",
         };
         let layout = file.layout().ok_or_else(|| file.error("does not say its layout (OIHW or HWIO)"))?;
-        let model = ResNetCifar { layers, form, classes: file.tensor(bias)?.shape().elements() };
+        let model =
+            ResNetCifar { layers, form, classes: file.tensor(bias)?.shape().elements(), ..ResNetCifar::default() };
         Ok(Golden { file, model, method, batch: file.meta_as("batch")?, losses, layout })
     }
 

@@ -24,6 +24,8 @@ fn plan(steps: usize, chunks: u32) -> Plan {
         steps: vec![step; steps],
         work_bytes: 0,
         scratch_bytes: 0,
+        image_bytes: 0,
+        groups: Vec::new(),
         states: vec![],
         constants: vec![],
         code: Arc::new(()),

@@ -1,7 +1,7 @@
 //! What is looked at after a step in the checked modes: damage to the gaps, NaN and infinity.
 
 use crate::error::{Error, Result};
-use crate::plan::{Argument, Phase, Step};
+use crate::plan::{Argument, BufferRef, Phase, Step};
 
 /// Finds the first NaN or infinity that `step` wrote. `pointers` are the addresses of its arguments.
 ///
@@ -15,7 +15,9 @@ use crate::plan::{Argument, Phase, Step};
 pub(crate) unsafe fn finite(phase: Phase, index: usize, step: &Step, pointers: &[*mut u8]) -> Result<()> {
     // SAFETY: the caller's promise.
     let look = |arg: &Argument, at: *mut u8| unsafe { first_non_finite(at, arg.bytes / 4) };
-    let floats = || step.args.iter().zip(pointers).enumerate().filter(|(_, (arg, _))| arg.float);
+    // what lay in a worker's own memory is gone
+    let stays = |arg: &Argument| !matches!(arg.buffer, BufferRef::Image(_));
+    let floats = || step.args.iter().zip(pointers).enumerate().filter(|(_, (arg, _))| arg.float && stays(arg));
     for (argument, (arg, &at)) in floats().filter(|(_, (arg, _))| arg.write) {
         let Some((element, value)) = look(arg, at) else {
             continue;

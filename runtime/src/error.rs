@@ -56,6 +56,17 @@ pub enum Error {
         work_bytes: usize,
     },
 
+    /// Steps that the plan does not have.
+    #[error("no steps {start}..{end}: the plan has the steps 0..{steps}")]
+    StepRange {
+        /// The first step asked for.
+        start: usize,
+        /// The step behind the last one asked for.
+        end: usize,
+        /// Steps of the plan.
+        steps: usize,
+    },
+
     /// A team of no threads was asked for.
     #[error("a team needs at least one thread, the calling one")]
     NoThreads,

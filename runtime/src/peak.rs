@@ -1,8 +1,10 @@
-//! The CPU's own best rate of f32 multiply-adds, measured: what kernels are compared with.
+//! The machine's own best rates, measured: what kernels are compared with.
 //!
 //! ```text
-//!   acc[0..12] = acc·a + b        12 independent chains hide the latency of 4–5 cycles on two units
-//!   all threads at once, rounds of about 5 ms, the best round counts
+//!   acc[0..12] = acc·a + b        f32 multiply-adds: 12 independent chains hide the latency of 4–5 cycles on
+//!                                 two units; rounds of about 5 ms
+//!   a[i] = b[i] + s·c[i]          memory traffic: three arrays of 32 MiB, far more than the caches of a core
+//!   all threads at once, the best of ten rounds counts
 //! ```
 
 use std::hint::black_box;
@@ -39,13 +41,51 @@ pub fn peak_gflops(threads: usize) -> f64 {
     let time = (0..3).map(|_| spin(meter, probe)).min().unwrap_or(ROUND).max(Duration::from_nanos(1));
     let turns = (probe as f64 * ROUND.as_secs_f64() / time.as_secs_f64()).clamp(1e3, 1e9) as u64;
 
+    let flops = (2 * CHAINS * meter.lanes * threads) as f64 * turns as f64;
+    best_rate(threads, flops, || {
+        move || {
+            black_box((meter.run)(turns));
+        }
+    })
+}
+
+/// f32 in each array of [`peak_bandwidth`], those of all threads together.
+const TRIAD: usize = 8 << 20;
+
+/// Best rate at which `threads` threads together read and write memory, in GB/s: the triad `a = b + s·c` of STREAM
+/// (McCalpin 1995) over arrays of 32 MiB, about as much as the activations of a training step. Where a last-level cache
+/// holds them, it is that cache's rate, for a network as well. Takes 96 MiB and about 150 ms. 0 threads: 0.
+pub fn peak_bandwidth(threads: usize) -> f64 {
+    if threads == 0 {
+        return 0.0;
+    }
+    let length = TRIAD.div_ceil(threads);
+    // Two arrays are read and one is written. (That the CPU reads a line before it writes to it is not counted: it is
+    // not counted in a kernel's bytes either.)
+    let bytes = (3 * size_of::<f32>() * length * threads) as f64;
+    best_rate(threads, bytes, || {
+        let (mut a, b, c) = (vec![0.5f32; length], vec![B; length], vec![A; length]);
+        move || {
+            let s = black_box(A);
+            for ((a, b), c) in a.iter_mut().zip(&b).zip(&c) {
+                *a = b + s * c;
+            }
+            black_box(&mut a);
+        }
+    })
+}
+
+/// `amount` of something that `threads` threads do together in one round, divided by the time of the best of
+/// [`ROUNDS`] rounds, in 10⁹/s. `job` makes what one thread does in each of them.
+fn best_rate<J: FnMut()>(threads: usize, amount: f64, job: impl Fn() -> J + Sync) -> f64 {
     let barrier = Barrier::new(threads);
     let measure = || -> Vec<(Instant, Instant)> {
+        let mut job = job();
         (0..ROUNDS)
             .map(|_| {
                 barrier.wait();
                 let start = Instant::now();
-                black_box((meter.run)(turns));
+                job();
                 (start, Instant::now())
             })
             .collect()
@@ -55,12 +95,11 @@ pub fn peak_gflops(threads: usize) -> f64 {
         let others: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
         others.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let flops = (2 * CHAINS * meter.lanes * threads) as f64 * turns as f64;
     (0..ROUNDS)
         .filter_map(|round| {
             let first = times.iter().map(|t| t[round].0).min()?;
             let last = times.iter().map(|t| t[round].1).max()?;
-            Some(flops / (last - first).as_secs_f64() / 1e9)
+            Some(amount / (last - first).as_secs_f64() / 1e9)
         })
         .fold(0.0, f64::max)
 }
@@ -185,5 +224,12 @@ mod tests {
         let one = peak_gflops(1);
         assert!(one.is_finite() && one > 0.1, "{one} GFLOP/s");
         assert_eq!(peak_gflops(0), 0.0);
+    }
+
+    #[test]
+    fn the_bandwidth_is_plausible() {
+        let one = peak_bandwidth(1);
+        assert!(one.is_finite() && one > 0.01 && one < 1e4, "{one} GB/s");
+        assert_eq!(peak_bandwidth(0), 0.0);
     }
 }

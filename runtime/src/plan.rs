@@ -8,10 +8,12 @@
 //!                │ conv1.w  │ conv1.m  │ …       │                              BufferRef::State
 //!                └──────────┴──────────┴─────────┘
 //!   scratch      one block of scratch_bytes for each worker
+//!   image        one block of image_bytes for each worker                         BufferRef::Image
 //! ```
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A compiled kernel.
@@ -27,8 +29,8 @@ use std::sync::Arc;
 /// # Safety
 ///
 /// Whoever puts a pointer into a [`Step`] vouches that, called as above for every chunk, it touches
-/// only the bytes of its arguments and of the scratch, writes only to arguments marked `write`, does
-/// not unwind, and leaves the floating-point control register as it was.
+/// only the bytes of its arguments and of the scratch, whatever those hold, writes only to arguments
+/// marked `write`, does not unwind, and leaves the floating-point control register as it was.
 pub type KernelFn = unsafe extern "C" fn(args: *const *mut u8, chunk: u64, scratch: *mut u8);
 
 /// Where an argument lies.
@@ -45,6 +47,10 @@ pub enum BufferRef {
     },
     /// Byte offset in the work arena, a multiple of 64.
     Work(usize),
+    /// Byte offset in the worker's own memory, a multiple of 64. It holds the part of one chunk only, [`Argument::bytes`]
+    /// long: the kernel is handed the address that the whole tensor would have if that part lay in its place. Steps of
+    /// a group only.
+    Image(usize),
 }
 
 /// One argument of a step.
@@ -109,10 +115,15 @@ pub struct Plan {
     pub prepare: Vec<Step>,
     /// The steps of every run, in order.
     pub steps: Vec<Step>,
+    /// Runs of `steps` whose chunks depend on the same chunk of earlier steps only: a worker takes one chunk through
+    /// all steps of the run before it takes the next. All steps of a group have equal chunks.
+    pub groups: Vec<Range<usize>>,
     /// Size of the work arena in bytes.
     pub work_bytes: usize,
     /// Scratch memory that each worker needs, in bytes.
     pub scratch_bytes: usize,
+    /// Memory that each worker needs for what groups make of one chunk, in bytes.
+    pub image_bytes: usize,
     /// The state slots that arguments refer to by index.
     pub states: Vec<StateSlot>,
     /// Contents of the work arena that never change.
@@ -148,6 +159,23 @@ impl Plan {
             Phase::Prepare => &self.prepare,
             Phase::Main => &self.steps,
         }
+    }
+
+    /// What runs without a barrier inside: groups, and the steps between them, in order.
+    pub(crate) fn units(&self, phase: Phase) -> Vec<Range<usize>> {
+        let groups = match phase {
+            Phase::Prepare => &[][..],
+            Phase::Main => &self.groups,
+        };
+        let mut units = Vec::new();
+        let mut at = 0;
+        while at < self.phase(phase).len() {
+            let group = groups.iter().find(|group| group.start == at && !group.is_empty());
+            let unit = group.cloned().unwrap_or(at..at + 1);
+            at = unit.end;
+            units.push(unit);
+        }
+        units
     }
 
     /// The steps of both phases in the order of their running, with phase and index.

@@ -4,17 +4,20 @@
 //!   thread 0  ├─ conv1 ─────┤├─ bn1 ─┤      one Span for each step and thread that took part
 //!   thread 1  ├─ conv1 ──┤    ├ bn1 ┤
 //!   step      |◀─ total ───▶||◀total▶|      from the first start to the last end
+//!
+//!   thread 0  ├ a ┤├ b ┤├ a ┤├ b ┤          a group of steps: a chunk goes through all of them, each with a Span;
+//!   group     |◀───── total ─────▶|         its time is divided among the steps as the threads' time is
 //! ```
 
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::plan::Plan;
+use crate::plan::{Phase, Plan};
 use crate::program::Probe;
-use crate::trace;
+use crate::roof::{Bound, Roof};
+use crate::{table, trace};
 
-/// One thread's share of one step.
+/// What one thread did without a pause for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Number of the thread, 0 being the one that called `run_profiled`.
@@ -36,7 +39,8 @@ pub struct StepProfile {
     pub name: String,
     /// Kernel kind.
     pub kind: String,
-    /// From the start of its first chunk to the end of its last one, in ns.
+    /// From the start of its first chunk to the end of its last one, in ns; of a step in a group its part of the group's
+    /// time.
     pub total_ns: u64,
     /// Time that each thread of the team spent in its kernel, in ns.
     pub busy_ns: Vec<u64>,
@@ -46,7 +50,7 @@ pub struct StepProfile {
     pub flops: u64,
     /// Bytes read and written, as the plan says.
     pub bytes: u64,
-    /// One entry for each thread that took part.
+    /// One entry for each thread that took part, in a group one for each chunk.
     pub spans: Vec<Span>,
 }
 
@@ -89,43 +93,29 @@ impl Profile {
                 steps[step].spans.push(Span { thread, start_ns, end_ns, ..span });
             }
         }
-        for step in &mut steps {
-            let first = step.spans.iter().map(|span| span.start_ns).min();
-            let last = step.spans.iter().map(|span| span.end_ns).max();
-            step.total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
+        for unit in plan.units(Phase::Main) {
+            share_time(&mut steps[unit]);
         }
         let total_ns = nanoseconds(end) - start;
         Profile { plan: plan.name.clone(), threads, total_ns, steps }
     }
 
-    /// A table of the steps, longest first: time, share of the run, GFLOP/s, GB/s, and how busy the
-    /// team was meanwhile (100 %: every thread all the time). Below them the time between steps
-    /// (barriers, wake-ups) and the whole run.
-    pub fn table(&self) -> String {
-        let mut steps: Vec<_> = self.steps.iter().collect();
-        steps.sort_by_key(|step| std::cmp::Reverse(step.total_ns));
-        let mut text = format!("{} on {} thread(s)\n", self.plan, self.threads);
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{:>9} {:>7} {:>9} {:>8} {:>6}  {:<16} step",
-            "time ms", "share %", "GFLOP/s", "GB/s", "busy %", "kernel"
-        );
-        for step in steps {
-            let busy = step.busy_ns.iter().sum();
-            self.row(&mut text, step.total_ns, step.flops, step.bytes, busy);
-            // One step, one line.
-            let name = step.name.replace(char::is_control, " ");
-            let _ = writeln!(text, "  {:<16} {name}", step.kind);
-        }
-        let sum = |field: fn(&StepProfile) -> u64| self.steps.iter().map(field).sum::<u64>();
-        let between = self.total_ns.saturating_sub(sum(|step| step.total_ns));
-        self.row(&mut text, between, 0, 0, 0);
-        let _ = writeln!(text, "  {:<16} between steps", "");
-        let busy = sum(|step| step.busy_ns.iter().sum());
-        self.row(&mut text, self.total_ns, sum(|step| step.flops), sum(|step| step.bytes), busy);
-        let _ = writeln!(text, "  {:<16} total", "");
-        text
+    /// A table of the steps, longest first, then of each kind of kernel, the time between steps (barriers, wake-ups),
+    /// the whole run, and the share of convolutions:
+    ///
+    /// | column | meaning |
+    /// |---|---|
+    /// | `time ms`, `share %` | from the first start to the last end; its share of the run |
+    /// | `calls` | chunks, each a call of the kernel |
+    /// | `GFLOP/s`, `peak %` | operations per second (of convolutions and matrix products; others are not counted, `-`), and their share of the machine's peak |
+    /// | `GB/s` | bytes of the kernel's operands and results per second |
+    /// | `roof %` | the least time that the roofline model allows over the time taken. Above 100 where data lie in a cache |
+    /// | `bound` | what that least time is made of: `compute` or `memory` |
+    /// | `busy %` | how busy the team was (100: every thread all the time) |
+    ///
+    /// `roof` is what the kernels are compared with, [`Roof::measure`] of the same number of threads.
+    pub fn table(&self, roof: &Roof) -> String {
+        table::write(self, roof)
     }
 
     /// The run as a Chrome trace (JSON): one complete event for each step and thread. Open it with
@@ -134,20 +124,46 @@ impl Profile {
         trace::write(self)
     }
 
-    fn row(&self, text: &mut String, ns: u64, flops: u64, bytes: u64, busy_ns: u64) {
-        // FLOP per ns is GFLOP/s, bytes per ns GB/s.
-        let per = |amount: u64, ns: f64| if ns > 0.0 { amount as f64 / ns } else { 0.0 };
-        let ns_f = ns as f64;
-        let _ = write!(
-            text,
-            "{:>9.3} {:>7.1} {:>9.2} {:>8.2} {:>6.0}",
-            ns_f / 1e6,
-            100.0 * per(ns, self.total_ns as f64),
-            per(flops, ns_f),
-            per(bytes, ns_f),
-            100.0 * per(busy_ns, ns_f * self.threads as f64),
-        );
+    /// Share of the run, 0 to 1, that was spent in convolutions (kinds with `conv` in their name), those of the backward
+    /// pass and what is fused into them included.
+    pub fn convolution_share(&self) -> f64 {
+        self.share(|step| step.kind.contains("conv"))
     }
+
+    /// Share of the run, 0 to 1, that was spent in kernels that `bound` bounds.
+    pub fn share_bound_by(&self, bound: Bound, roof: &Roof) -> f64 {
+        self.share(|step| roof.bound(step.flops, step.bytes) == bound)
+    }
+
+    /// The least time that the roofline model allows for the steps, as a share of the run's: 1 is a run in which each
+    /// kernel is as fast as the machine. Above 1 where data lie in a cache.
+    pub fn roof_share(&self, roof: &Roof) -> f64 {
+        let least: f64 = self.steps.iter().map(|step| roof.least_ns(step.flops, step.bytes)).sum();
+        least / self.total_ns.max(1) as f64
+    }
+
+    fn share(&self, of: impl Fn(&StepProfile) -> bool) -> f64 {
+        let ns: u64 = self.steps.iter().filter(|step| of(step)).map(|step| step.total_ns).sum();
+        ns as f64 / self.total_ns.max(1) as f64
+    }
+}
+
+/// Gives each step of a unit its part of the unit's time.
+fn share_time(unit: &mut [StepProfile]) {
+    let spans = || unit.iter().flat_map(|step| &step.spans);
+    let first = spans().map(|span| span.start_ns).min();
+    let last = spans().map(|span| span.end_ns).max();
+    let total_ns = last.zip(first).map_or(0, |(last, first)| last - first);
+    let [step] = unit else {
+        let busy = |step: &StepProfile| step.busy_ns.iter().sum::<u64>();
+        let all = u128::from(unit.iter().map(busy).sum::<u64>().max(1));
+        for step in unit {
+            // At most `total_ns`, since `busy` is a part of `all`.
+            step.total_ns = (u128::from(total_ns) * u128::from(busy(step)) / all) as u64;
+        }
+        return;
+    };
+    step.total_ns = total_ns;
 }
 
 /// Notes when one thread ran what. On cache lines of its own: each thread writes to its recorder.
@@ -160,9 +176,9 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Times count from `origin`; there is room for `steps` steps.
-    pub(crate) fn new(origin: Instant, steps: usize) -> Recorder {
-        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(steps) }
+    /// Times count from `origin`; there is room for `spans` spans.
+    pub(crate) fn new(origin: Instant, spans: usize) -> Recorder {
+        Recorder { origin, chunk_start: 0, spans: Vec::with_capacity(spans) }
     }
 }
 

@@ -6,9 +6,10 @@
 //!   thread 1 [3]······[4]···┴─ barrier ─ (waits)······┴─ barrier [2][3]──┴─ …
 //! ```
 //!
-//! Chunks are shared out by counters: a thread first takes the chunks of its own part of the step
-//! (the same part in every step, so what it wrote is still in its cache), then helps the others. A
-//! second counter per step counts finished chunks; whoever reports the last one moves `completed` on,
+//! A unit is a step, or a group of steps: there a chunk goes through all of them before the next one starts.
+//! Chunks are shared out by counters: a thread first takes the chunks of its own part of the unit
+//! (the same part in every unit, so what it wrote is still in its cache), then helps the others. A
+//! second counter per unit counts finished chunks; whoever reports the last one moves `completed` on,
 //! and that is the barrier. Which thread runs a chunk never changes what the chunk computes.
 //!
 //! Counters only ever grow: in its n-th round a part of `len` chunks goes from `n·len` to `(n+1)·len`.
@@ -20,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::event::{Event, Patience};
 use crate::memory::Region;
-use crate::plan::{Argument, KernelFn, Step};
+use crate::plan::{Argument, BufferRef, KernelFn, Step};
 use crate::team::Turn;
 
 /// Something that watches a thread run its chunks.
@@ -41,10 +42,37 @@ struct Ready {
     kernel: KernelFn,
     /// Index of its first argument in `Program::pointers`.
     args: usize,
+    /// Its arguments in the worker's own memory.
+    images: Box<[ImageArgument]>,
+}
+
+/// An argument whose address depends on worker and chunk.
+struct ImageArgument {
+    index: usize,
+    offset: usize,
+    /// Bytes of a chunk.
+    bytes: usize,
+}
+
+/// Steps without a barrier in between.
+struct Unit {
+    steps: Range<usize>,
     chunks: u32,
     /// How often it ran with counters.
     round: u64,
 }
+
+/// A worker's own memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'m> {
+    /// For kernels, without meaning between calls.
+    pub scratch: &'m Region,
+    /// What the steps of a group made of the chunk at hand.
+    pub image: &'m Region,
+}
+
+/// Most arguments of a step that has some in the worker's own memory.
+pub(crate) const MOST_ARGUMENTS: usize = 32;
 
 /// A counter on a cache line of its own: threads that take chunks of their own parts do not disturb
 /// each other.
@@ -55,11 +83,12 @@ struct Counter(AtomicU64);
 /// A list of steps with resolved addresses, ready to run on a team of a given size.
 pub(crate) struct Program {
     steps: Box<[Ready]>,
+    units: Box<[Unit]>,
     pointers: Box<[*mut u8]>,
-    /// For each step: the finished chunks, then for each part the chunks handed out.
+    /// For each unit: the finished chunks, then for each part the chunks handed out.
     counters: Box<[Counter]>,
     threads: usize,
-    /// All steps below this index are done. Reset at the start of a region.
+    /// All units below this index are done. Reset at the start of a region.
     completed: Event,
 }
 
@@ -70,19 +99,33 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// Prepares `steps` for teams of `threads` threads; `resolve` gives an argument's address.
-    pub(crate) fn new(steps: &[Step], threads: usize, resolve: impl Fn(&Argument) -> *mut u8) -> Program {
+    /// Prepares `steps` for teams of `threads` threads, `units` being those without a barrier in between; `resolve`
+    /// gives the address of an argument that is in nobody's own memory.
+    pub(crate) fn new(
+        steps: &[Step],
+        units: &[Range<usize>],
+        threads: usize,
+        resolve: impl Fn(&Argument) -> *mut u8,
+    ) -> Program {
         let mut pointers = Vec::new();
         let mut ready = Vec::with_capacity(steps.len());
         for step in steps {
-            let (kernel, args) = (step.kernel, pointers.len());
-            ready.push(Ready { kernel, args, chunks: step.chunks, round: 0 });
+            let images = step.args.iter().enumerate().filter_map(|(index, arg)| match arg.buffer {
+                BufferRef::Image(offset) => Some(ImageArgument { index, offset, bytes: arg.bytes }),
+                BufferRef::State(_) | BufferRef::StateAt { .. } | BufferRef::Work(_) => None,
+            });
+            ready.push(Ready { kernel: step.kernel, args: pointers.len(), images: images.collect() });
             pointers.extend(step.args.iter().map(&resolve));
         }
+        let unit = |steps_of: &Range<usize>| {
+            let chunks = steps.get(steps_of.start).map_or(1, |step| step.chunks);
+            Unit { steps: steps_of.clone(), chunks, round: 0 }
+        };
         // A thread alone needs no counters.
-        let counters = if threads > 1 { steps.len() * (1 + threads) } else { 0 };
+        let counters = if threads > 1 { units.len() * (1 + threads) } else { 0 };
         Program {
             steps: ready.into(),
+            units: units.iter().map(unit).collect(),
             pointers: pointers.into(),
             counters: (0..counters).map(|_| Counter::default()).collect(),
             threads,
@@ -90,9 +133,26 @@ impl Program {
         }
     }
 
-    /// Number of steps.
-    pub(crate) fn len(&self) -> usize {
-        self.steps.len()
+    /// The most times that a thread changes from a step to another in a run.
+    pub(crate) fn spans(&self) -> usize {
+        let spans = |unit: &Unit| match unit.steps.len() {
+            1 => 1,
+            steps => steps * unit.chunks as usize,
+        };
+        self.units.iter().map(spans).sum()
+    }
+
+    /// The steps of `range`, cut where there are barriers.
+    pub(crate) fn units(&self, range: &Range<usize>) -> Vec<Range<usize>> {
+        let units = &self.units[self.touched(range)];
+        units.iter().map(|unit| common(&unit.steps, range)).collect()
+    }
+
+    /// The units that have steps in `range`.
+    fn touched(&self, range: &Range<usize>) -> Range<usize> {
+        let first = self.units.partition_point(|unit| unit.steps.end <= range.start);
+        let end = self.units.partition_point(|unit| unit.steps.start < range.end);
+        first..end.max(first)
     }
 
     /// Addresses of the arguments of a step.
@@ -101,7 +161,7 @@ impl Program {
         &self.pointers[self.steps[index].args..end]
     }
 
-    /// Runs the steps of `range` in order. `scratch` and `probes` have one entry for each thread.
+    /// Runs the steps of `range` in order. `own` and `probes` have one entry for each thread.
     ///
     /// # Safety
     ///
@@ -111,61 +171,70 @@ impl Program {
         &mut self,
         turn: &mut Turn<'_>,
         range: Range<usize>,
-        scratch: &[Region],
+        own: &[Own<'_>],
         probes: &[Mutex<P>],
     ) {
-        debug_assert!(turn.threads() == self.threads && scratch.len() == self.threads);
+        debug_assert!(turn.threads() == self.threads && own.len() == self.threads);
+        let (units, steps) = (self.touched(&range), range);
         let probe = |thread: usize| probes[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        if self.threads == 1 || self.steps[range.clone()].iter().all(|step| step.chunks == 1) {
+        if self.threads == 1 || self.units[units.clone()].iter().all(|unit| unit.chunks == 1) {
             // Nothing to share out: no counters, and the workers may sleep.
-            let (probe, scratch) = (&mut *probe(0), &scratch[0]);
-            for index in range {
-                for chunk in 0..self.steps[index].chunks {
+            let (probe, own) = (&mut *probe(0), own[0]);
+            for index in units {
+                for chunk in 0..self.units[index].chunks {
                     // SAFETY: the caller's promise; chunks run one by one.
-                    unsafe { self.call(index, chunk, scratch, probe) };
+                    unsafe { self.call(index, &steps, chunk, own, probe) };
                 }
             }
             return;
         }
         // Plans with 4 billion steps do not fit into memory.
-        self.completed.set(range.start as u32);
+        self.completed.set(units.start as u32);
         let (this, patience) = (&*self, turn.patience());
         turn.region(&|thread| {
             // SAFETY: the caller's promise; this is the only region of this program.
-            unsafe { this.walk(range.end, thread, patience, &scratch[thread], &mut *probe(thread)) };
+            unsafe { this.walk(units.end, &steps, thread, patience, own[thread], &mut *probe(thread)) };
         });
-        for step in &mut self.steps[range] {
-            step.round += 1;
+        for unit in &mut self.units[units] {
+            unit.round += 1;
         }
     }
 
-    /// One thread's way through the steps up to `end`.
+    /// One thread's way through the units up to `end`, and there through the steps of `steps`.
     ///
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn walk<P: Probe>(&self, end: usize, thread: usize, patience: Patience, scratch: &Region, probe: &mut P) {
+    unsafe fn walk<P: Probe>(
+        &self,
+        end: usize,
+        steps: &Range<usize>,
+        thread: usize,
+        patience: Patience,
+        own: Own<'_>,
+        probe: &mut P,
+    ) {
         // A thread that comes late starts where the others are.
         let first = self.completed.get() as usize;
         for index in first..end {
-            let step = &self.steps[index];
+            let unit = &self.units[index];
             let counters = &self.counters[index * (1 + self.threads)..][..1 + self.threads];
             let mut mine = 0;
             for turn in 0..self.threads {
                 // Own part first, then the others', beginning with the neighbour's.
                 let owner = (thread + turn) % self.threads;
-                let part = part(step.chunks, owner, self.threads);
+                let part = part(unit.chunks, owner, self.threads);
                 let handed_out = &counters[1 + owner].0;
-                let start = step.round * part.len() as u64;
+                let start = unit.round * part.len() as u64;
                 while let Some(claimed) = claim(handed_out, start + part.len() as u64) {
                     let chunk = part.start + (claimed - start) as u32;
-                    // SAFETY: all steps before this one are done (`completed` said so), this chunk is
+                    // SAFETY: all units before this one are done (`completed` said so), this chunk is
                     // ours alone, and the rest is the caller's promise.
-                    unsafe { self.call(index, chunk, scratch, probe) };
+                    unsafe { self.call(index, steps, chunk, own, probe) };
                     mine += 1;
                 }
             }
             // Release our writes to whoever finishes last, and through `completed` to all.
-            let (done, all) = (&counters[0].0, (step.round + 1) * u64::from(step.chunks));
+            let (done, all) = (&counters[0].0, (unit.round + 1) * u64::from(unit.chunks));
             if mine > 0 && done.fetch_add(mine, Ordering::AcqRel) + mine == all {
                 self.completed.set(index as u32 + 1);
             }
@@ -173,17 +242,38 @@ impl Program {
         }
     }
 
+    /// Takes a chunk through the steps of a unit, as far as they are in `steps`.
+    ///
     /// # Safety
     /// As for [`run`](Self::run), and everything the chunk depends on is done.
     #[inline]
-    unsafe fn call<P: Probe>(&self, index: usize, chunk: u32, scratch: &Region, probe: &mut P) {
-        let step = &self.steps[index];
-        let args = self.pointers[step.args..].as_ptr();
-        probe.before_chunk(scratch);
-        // SAFETY: the caller's promise.
-        unsafe { (step.kernel)(args, u64::from(chunk), scratch.base()) };
-        probe.after_chunk(index);
+    unsafe fn call<P: Probe>(&self, unit: usize, steps: &Range<usize>, chunk: u32, own: Own<'_>, probe: &mut P) {
+        for index in common(&self.units[unit].steps, steps) {
+            let step = &self.steps[index];
+            let args = self.pointers(index);
+            probe.before_chunk(own.scratch);
+            if step.images.is_empty() {
+                // SAFETY: the caller's promise.
+                unsafe { (step.kernel)(args.as_ptr(), u64::from(chunk), own.scratch.base()) };
+            } else {
+                let mut addresses = [std::ptr::null_mut(); MOST_ARGUMENTS];
+                addresses[..args.len()].copy_from_slice(args);
+                for image in &step.images {
+                    // The kernel adds `chunk` times the bytes of a chunk again.
+                    let place = own.image.base().wrapping_add(image.offset);
+                    addresses[image.index] = place.wrapping_sub(chunk as usize * image.bytes);
+                }
+                // SAFETY: the caller's promise; `validate` has checked that the parts lie in the worker's memory.
+                unsafe { (step.kernel)(addresses.as_ptr(), u64::from(chunk), own.scratch.base()) };
+            }
+            probe.after_chunk(index);
+        }
     }
+}
+
+/// The steps that are in both ranges.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
 }
 
 /// The chunks of a step that thread `owner` starts with. The parts of all threads cover the step;

@@ -9,6 +9,7 @@
 //! `run` is one parallel region. The checked modes (`run_checked`, `OUTRIGGER_DEBUG`) make a region of
 //! each step and look at the memory in between.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,8 +21,9 @@ use crate::flush::FlushDenormals;
 use crate::memory::Region;
 use crate::plan::{Argument, BufferRef, Phase, Plan, Step};
 use crate::profile::{Profile, Recorder};
-use crate::program::{Probe, Program, Quiet};
+use crate::program::{Own, Probe, Program, Quiet};
 use crate::ranges::Ranges;
+use crate::recording::Recording;
 use crate::state::{Access, State};
 use crate::team::{Team, Turn};
 
@@ -34,6 +36,8 @@ pub struct Session {
     arena: Region,
     /// One for each thread.
     scratch: Vec<Region>,
+    /// One for each thread.
+    image: Vec<Region>,
     /// The steps of each [`Phase`].
     programs: [Program; 2],
     /// One for each thread.
@@ -43,6 +47,8 @@ pub struct Session {
     /// In the mode `bounds`: of the arena, then of each thread's scratch.
     canaries: Vec<Canaries>,
     last_profile: Option<Profile>,
+    /// With `OUTRIGGER_PROFILE`, outside of debug modes: the runs to write down.
+    recording: Option<Recording>,
 }
 
 impl std::fmt::Debug for Session {
@@ -91,15 +97,21 @@ impl Session {
             .map(|_| Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch"))
             .collect::<Result<Vec<_>>>()?;
 
+        let image = (0..team.threads())
+            .map(|_| Region::new(plan.image_bytes, debug.bounds, "a worker's memory for an image"))
+            .collect::<Result<Vec<_>>>()?;
+
         let resolve = |arg: &Argument| match arg.buffer {
             BufferRef::State(slot) => slots[slot],
             // SAFETY: `validate` has checked that the offset lies inside the slot.
             BufferRef::StateAt { slot, offset } => unsafe { slots[slot].add(offset) },
             // SAFETY: `validate` has checked that the offset lies inside the arena.
             BufferRef::Work(offset) => unsafe { arena.base().add(offset) },
+            // The worker that runs the chunk puts its own address there.
+            BufferRef::Image(_) => std::ptr::null_mut(),
         };
-        let programs =
-            [Phase::Prepare, Phase::Main].map(|phase| Program::new(plan.phase(phase), team.threads(), resolve));
+        let programs = [Phase::Prepare, Phase::Main]
+            .map(|phase| Program::new(plan.phase(phase), &plan.units(phase), team.threads(), resolve));
         let quiet = (0..team.threads()).map(|_| Mutex::new(Quiet)).collect();
         let mut session = Session {
             plan,
@@ -108,11 +120,13 @@ impl Session {
             debug,
             arena,
             scratch,
+            image,
             programs,
             quiet,
             prepared: None,
             canaries: Vec::new(),
             last_profile: None,
+            recording: if debug.any() { None } else { Recording::from_env() },
         };
         session.fill_arena();
         Ok(session)
@@ -134,12 +148,14 @@ impl Session {
             for constant in &self.plan.constants {
                 owned.insert(constant.offset..constant.offset + constant.bytes.len());
             }
-            let mut all = Ranges::default();
+            let (mut all, mut images) = (Ranges::default(), Ranges::default());
             all.insert(0..self.plan.scratch_bytes);
+            images.insert(0..self.plan.image_bytes);
             // SAFETY: arena and scratch are new and ours, and steps may use only what is owned.
             self.canaries = unsafe {
                 let scratch = self.scratch.iter().map(|scratch| Canaries::new(scratch, &all));
-                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).collect()
+                let image = self.image.iter().map(|image| Canaries::new(image, &images));
+                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).chain(image).collect()
             };
         }
         for constant in &self.plan.constants {
@@ -200,7 +216,7 @@ impl Session {
         Ok(())
     }
 
-    fn work_range(&self, offset: usize, bytes: usize) -> Result<std::ops::Range<usize>> {
+    fn work_range(&self, offset: usize, bytes: usize) -> Result<Range<usize>> {
         let work_bytes = self.plan.work_bytes;
         match offset.checked_add(bytes) {
             Some(end) if end <= work_bytes => Ok(offset..end),
@@ -208,13 +224,33 @@ impl Session {
         }
     }
 
-    /// Runs the plan once. Waits for the team, and for other users of the state.
+    /// Runs the plan once. Waits for the team, and for other users of the state. Measured if the environment says so
+    /// (`OUTRIGGER_PROFILE`).
     ///
     /// # Errors
     ///
     /// None but those of a debug mode: [`Error::OutOfBounds`].
     pub fn run(&mut self) -> Result<()> {
-        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, turn, access, false))
+        if self.recording.is_some() {
+            return self.run_profiled().map(drop);
+        }
+        let all = 0..self.plan.steps.len();
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, false))
+    }
+
+    /// Runs the steps of `range` only, each once and in order, on what arena and state hold: a way to measure a
+    /// part of a plan. Where the memory does not hold what the steps before the range would have left there, the
+    /// results mean nothing. They are harmless: what a kernel touches does not depend on what it reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StepRange`] for steps that the plan does not have; otherwise as for [`run`](Self::run).
+    pub fn run_steps(&mut self, range: Range<usize>) -> Result<()> {
+        let steps = self.plan.steps.len();
+        if range.start > range.end || range.end > steps {
+            return Err(Error::StepRange { start: range.start, end: range.end, steps });
+        }
+        self.execute(false, |session, turn, access| session.run_phase(Phase::Main, range, turn, access, false))
     }
 
     /// Runs the plan step by step and stops at the first step that makes a NaN or an infinity. State
@@ -227,7 +263,8 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<()> {
         // The prepare steps run again, so that they are checked too.
         self.prepared = None;
-        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, turn, access, true))
+        let all = 0..self.plan.steps.len();
+        self.execute(true, |session, turn, access| session.run_phase(Phase::Main, all, turn, access, true))
     }
 
     /// Runs the plan once and measures every step; checks of debug modes are left out. The prepare
@@ -237,21 +274,24 @@ impl Session {
     ///
     /// None but those of a debug mode, from the prepare steps.
     pub fn run_profiled(&mut self) -> Result<Profile> {
-        let profile = self.execute(false, |session, turn, _| {
+        let (start, profile) = self.execute(false, |session, turn, _| {
             let program = &mut session.programs[Phase::Main as usize];
-            let (origin, steps) = (Instant::now(), program.len());
-            let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, steps))).collect();
+            let (origin, steps, spans) = (Instant::now(), session.plan.steps.len(), program.spans());
+            let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, spans))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { program.run(turn, 0..steps, &session.scratch, &recorders) };
+            unsafe { program.run(turn, 0..steps, &own(&session.scratch, &session.image), &recorders) };
             let end = origin.elapsed();
-            Ok(Profile::new(&session.plan, start, end, recorders))
+            Ok((origin + start, Profile::new(&session.plan, start, end, recorders)))
         })?;
+        if let Some(recording) = &mut self.recording {
+            recording.add(start, &profile);
+        }
         self.last_profile = Some(profile.clone());
         Ok(profile)
     }
 
-    /// What the last [`run_profiled`](Self::run_profiled) measured.
+    /// What the last measured run took.
     pub fn last_profile(&self) -> Option<&Profile> {
         self.last_profile.as_ref()
     }
@@ -270,7 +310,7 @@ impl Session {
         let _flush = FlushDenormals::new();
         if self.prepared != Some(access.version()) {
             self.prepared = None;
-            self.run_phase(Phase::Prepare, &mut turn, &access, finite)?;
+            self.run_phase(Phase::Prepare, 0..plan.prepare.len(), &mut turn, &access, finite)?;
             self.prepared = Some(access.version());
         }
         let outcome = body(self, &mut turn, &access);
@@ -281,27 +321,37 @@ impl Session {
         outcome
     }
 
-    /// Runs one list of steps; with `finite`, looks for NaN and infinity after each.
-    fn run_phase(&mut self, phase: Phase, turn: &mut Turn<'_>, access: &Access<'_>, finite: bool) -> Result<()> {
+    /// Runs steps of one list; with `finite`, looks for NaN and infinity after each.
+    fn run_phase(
+        &mut self,
+        phase: Phase,
+        range: Range<usize>,
+        turn: &mut Turn<'_>,
+        access: &Access<'_>,
+        finite: bool,
+    ) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let steps = self.programs[phase as usize].len();
+        let own = own(&self.scratch, &self.image);
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, 0..steps, &self.scratch, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, range, &own, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
-        for index in 0..steps {
-            let (program, step) = (&mut self.programs[phase as usize], index..index + 1);
+        for steps in self.programs[phase as usize].units(&range) {
+            let program = &mut self.programs[phase as usize];
             // SAFETY: as above.
             unsafe {
                 if self.debug.poison {
-                    program.run(turn, step, &self.scratch, &poison);
+                    self.image.iter().for_each(|image| debug::poison(image.base(), 0..image.bytes()));
+                    program.run(turn, steps.clone(), &own, &poison);
                 } else {
-                    program.run(turn, step, &self.scratch, &self.quiet);
+                    program.run(turn, steps.clone(), &own, &self.quiet);
                 }
             }
-            self.look(phase, index, access, finite)?;
+            for step in steps {
+                self.look(phase, step, access, finite)?;
+            }
         }
         Ok(())
     }
@@ -309,13 +359,14 @@ impl Session {
     /// After a step of a checked run: damage first, then values, then poison on what is dead.
     fn look(&self, phase: Phase, index: usize, access: &Access<'_>, finite: bool) -> Result<()> {
         let step = &self.plan.phase(phase)[index];
-        let arena_and_scratch = [&self.arena].into_iter().chain(&self.scratch).zip(&self.canaries);
-        for (i, (region, canaries)) in arena_and_scratch.enumerate() {
+        let memories = [&self.arena].into_iter().chain(&self.scratch).chain(&self.image);
+        for (i, (region, canaries)) in memories.zip(&self.canaries).enumerate() {
             // SAFETY: the region is the one the canaries were made for, and no kernel is running.
             if let Some(offset) = unsafe { canaries.check(region) } {
                 let memory = match i {
                     0 => "the work arena".to_string(),
-                    _ => format!("the scratch of thread {}", i - 1),
+                    _ if i <= self.scratch.len() => format!("the scratch of thread {}", i - 1),
+                    _ => format!("the memory for an image of thread {}", i - 1 - self.scratch.len()),
                 };
                 return Err(damage(phase, index, step, memory, offset));
             }
@@ -335,6 +386,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The memory of each worker.
+fn own<'m>(scratch: &'m [Region], image: &'m [Region]) -> Vec<Own<'m>> {
+    scratch.iter().zip(image).map(|(scratch, image)| Own { scratch, image }).collect()
 }
 
 fn damage(phase: Phase, index: usize, step: &Step, memory: String, offset: i64) -> Error {

@@ -6,21 +6,36 @@ use std::fmt::Write as _;
 
 use crate::profile::Profile;
 
-/// The whole file.
+/// What stands before the events of a file, and after them.
+pub(crate) const HEAD: &str = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
+/// As [`HEAD`].
+pub(crate) const TAIL: &str = "\n]}\n";
+
+/// A whole file with one run.
 pub(crate) fn write(profile: &Profile) -> String {
-    let mut events = vec![name_event("process_name", 0, &profile.plan)];
-    for thread in 0..profile.threads {
-        events.push(name_event("thread_name", thread, &format!("thread {thread}")));
-    }
+    let mut events = names(1, &profile.plan, profile.threads);
+    events.extend(spans(1, profile, 0));
+    format!("{HEAD}{}{TAIL}", events.join(",\n"))
+}
+
+/// Events that name the process `pid` and its threads. A process of a trace is a session.
+pub(crate) fn names(pid: usize, name: &str, threads: usize) -> Vec<String> {
+    let threads = (0..threads).map(|thread| name_event("thread_name", pid, thread, &format!("thread {thread}")));
+    [name_event("process_name", pid, 0, name)].into_iter().chain(threads).collect()
+}
+
+/// An event for each step and thread of a run that began `start_ns` after the file's time 0.
+pub(crate) fn spans(pid: usize, profile: &Profile, start_ns: u64) -> Vec<String> {
+    let mut events = Vec::new();
     for step in &profile.steps {
         for span in &step.spans {
             events.push(format!(
-                "{{\"name\":{},\"cat\":{},\"ph\":\"X\",\"pid\":1,\"tid\":{},\"ts\":{},\"dur\":{},\
+                "{{\"name\":{},\"cat\":{},\"ph\":\"X\",\"pid\":{pid},\"tid\":{},\"ts\":{},\"dur\":{},\
                  \"args\":{{\"kernel\":{},\"chunks\":{},\"of\":{},\"flops\":{},\"bytes\":{}}}}}",
                 quote(&step.name),
                 quote(&step.kind),
                 span.thread,
-                microseconds(span.start_ns),
+                microseconds(start_ns + span.start_ns),
                 microseconds(span.end_ns - span.start_ns),
                 quote(&step.kind),
                 span.chunks,
@@ -30,11 +45,11 @@ pub(crate) fn write(profile: &Profile) -> String {
             ));
         }
     }
-    format!("{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{}\n]}}\n", events.join(",\n"))
+    events
 }
 
-fn name_event(what: &str, thread: usize, name: &str) -> String {
-    format!("{{\"name\":\"{what}\",\"ph\":\"M\",\"pid\":1,\"tid\":{thread},\"args\":{{\"name\":{}}}}}", quote(name))
+fn name_event(what: &str, pid: usize, thread: usize, name: &str) -> String {
+    format!("{{\"name\":\"{what}\",\"ph\":\"M\",\"pid\":{pid},\"tid\":{thread},\"args\":{{\"name\":{}}}}}", quote(name))
 }
 
 /// Exact: a float would lose digits in long runs.

@@ -8,6 +8,9 @@
 //! 6. Memory that `prepare` filled and did not declare dead is never written by `steps`, nor declared
 //!    dead there: it must survive into the next run.
 //! 7. A step that writes to a state implies `writes_states`.
+//! 8. Groups are disjoint ranges of `steps` in order; the steps of one have equal chunks. What two of them touch in the
+//!    arena, one writing, is the same range (chunk by chunk) or disjoint; they declare nothing dead but in the last step.
+//! 9. Only steps of groups have arguments in the worker's own memory, and not too many of all kinds then.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -15,6 +18,7 @@ use std::ops::Range;
 use crate::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::plan::{Argument, BufferRef, Phase, Plan, Step};
+use crate::program::MOST_ARGUMENTS;
 use crate::ranges::Ranges;
 
 /// The memory an argument lies in, and its bytes there. `None`: the state itself does not exist.
@@ -22,6 +26,7 @@ use crate::ranges::Ranges;
 enum Memory {
     Work,
     State(usize),
+    Image,
 }
 
 impl Argument {
@@ -29,7 +34,7 @@ impl Argument {
     pub(crate) fn range(&self) -> Range<usize> {
         let start = match self.buffer {
             BufferRef::State(_) => 0,
-            BufferRef::StateAt { offset, .. } | BufferRef::Work(offset) => offset,
+            BufferRef::StateAt { offset, .. } | BufferRef::Work(offset) | BufferRef::Image(offset) => offset,
         };
         start..start.saturating_add(self.bytes)
     }
@@ -38,6 +43,7 @@ impl Argument {
         match self.buffer {
             BufferRef::Work(_) => Memory::Work,
             BufferRef::State(slot) | BufferRef::StateAt { slot, .. } => Memory::State(slot),
+            BufferRef::Image(_) => Memory::Image,
         }
     }
 }
@@ -78,6 +84,7 @@ impl Plan {
                 }
             }
         }
+        self.check_groups(&mut problems);
         if problems.is_empty() {
             return Ok(());
         }
@@ -98,6 +105,59 @@ impl Plan {
         constants
     }
 
+    fn check_groups(&self, problems: &mut Vec<String>) {
+        let mut end = 0;
+        for group in &self.groups {
+            let at = format!("group {}..{}", group.start, group.end);
+            let Some(steps) = self.steps.get(group.clone()).filter(|steps| !steps.is_empty() && group.start >= end)
+            else {
+                problems
+                    .push(format!("{at} is empty, overlaps an earlier one or leaves the {} steps", self.steps.len()));
+                continue;
+            };
+            end = group.end;
+            for (step, next) in steps.iter().zip(&steps[1..]) {
+                if step.chunks != next.chunks {
+                    problems.push(format!(
+                        "{at}: `{}` has {} chunks, `{}` {}",
+                        step.name, step.chunks, next.name, next.chunks
+                    ));
+                }
+                if !step.dead_after.is_empty() {
+                    problems.push(format!("{at}: `{}` declares memory dead that other chunks may use", step.name));
+                }
+            }
+            let arena = |step: &'_ Step| -> Vec<(Range<usize>, bool)> {
+                let args = step.args.iter().filter(|arg| arg.memory() == Memory::Work);
+                args.map(|arg| (arg.range(), arg.write)).collect()
+            };
+            for (first, step) in steps.iter().enumerate() {
+                for later in &steps[first + 1..] {
+                    for (a, b) in arena(step).iter().flat_map(|a| arena(later).into_iter().map(move |b| (a.clone(), b)))
+                    {
+                        if (a.1 || b.1) && a.0 != b.0 && a.0.start < b.0.end && b.0.start < a.0.end {
+                            problems.push(format!(
+                                "{at}: `{}` and `{}` overlap in part, one writing",
+                                step.name, later.name
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        for (phase, index, step) in self.all_steps() {
+            let grouped = phase == Phase::Main && self.groups.iter().any(|group| group.contains(&index));
+            let own = step.args.iter().any(|arg| arg.memory() == Memory::Image);
+            if own && (!grouped || step.args.len() > MOST_ARGUMENTS) {
+                problems.push(format!(
+                    "{phase} step {index} `{}` has {} arguments, some in the worker's own memory: at most {MOST_ARGUMENTS} can be, in a group",
+                    step.name,
+                    step.args.len()
+                ));
+            }
+        }
+    }
+
     fn check_bounds(&self, step: &Step, at: &str, problems: &mut Vec<String>) {
         for (index, arg) in step.args.iter().enumerate() {
             let at = format!("{at}, argument {index}");
@@ -105,6 +165,7 @@ impl Plan {
                 Memory::Work => {
                     check_range(&arg.range(), self.work_bytes, "work arena", &at, problems);
                 }
+                Memory::Image => check_range(&arg.range(), self.image_bytes, "worker's memory", &at, problems),
                 Memory::State(slot) => match self.states.get(slot) {
                     Some(s) => {
                         let what = format!("state slot `{}`", s.name);
@@ -133,6 +194,9 @@ impl Plan {
     ) {
         for (index, arg) in step.args.iter().enumerate() {
             let (range, work) = (arg.range(), arg.memory() == Memory::Work);
+            if arg.memory() == Memory::Image {
+                continue;
+            }
             let at = format!("{at}, argument {index}");
             match (phase, work, arg.write) {
                 (_, true, true) if constants.overlaps(&range) => {

@@ -131,6 +131,29 @@ fn sessions_share_a_team_and_a_state_from_two_threads() {
 }
 
 #[test]
+fn parts_of_a_plan_make_a_run() {
+    for (threads, debug) in [(1, OFF), (2, OFF), (3, OFF), (2, ALL)] {
+        let (plan, output) = mix_plan(20);
+        let mut session = session(plan, threads, debug);
+        let input: Vec<u32> = (0..N as u32).collect();
+        session.write_work(0, &bytes(&input)).expect("fits");
+        // steps of one chunk and of many, forwards and backwards; the last three in order
+        for range in [3..9, 5..6, 0..0, 1..20, 0..7, 7..8, 8..20] {
+            session.run_steps(range).expect("steps of the plan");
+        }
+        let mut out = vec![0; MIX_BYTES];
+        session.read_work(output, &mut out).expect("in the arena");
+        assert_eq!(words(&out), mix_expected(20, &input));
+        session.run().expect("a run after parts");
+
+        for (start, end) in [(0, 21), (21, 21), (5, 4), (0, usize::MAX)] {
+            let message = session.run_steps(start..end).expect_err("not in the plan").to_string();
+            assert!(message.contains("0..20"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn prepare_runs_only_after_a_change_from_outside() {
     static PREPARED: AtomicU32 = AtomicU32::new(0);
     unsafe extern "C" fn prepare(args: *const *mut u8, chunk: u64, scratch: *mut u8) {
@@ -215,5 +238,47 @@ fn a_plan_without_steps_runs() {
         session.run().expect("a run");
         session.run_checked().expect("a run");
         assert!(session.run_profiled().expect("a run").steps.is_empty());
+    }
+}
+
+/// A chunk of a group goes through all its steps in one worker's memory: the sums are those of the chunk alone.
+#[test]
+fn groups_take_a_chunk_through_all_steps() {
+    /// args: u32 to read, u32 to write, one a chunk.
+    unsafe extern "C" fn add_chunk(args: *const *mut u8, chunk: u64, _: *mut u8) {
+        let at = chunk as usize;
+        // SAFETY: both arguments have an element for this chunk at its place in the whole tensor.
+        unsafe { *(*args.add(1)).cast::<u32>().add(at) = *(*args).cast::<u32>().add(at) * 3 + chunk as u32 };
+    }
+    const CHUNKS: usize = 40;
+    let whole = CHUNKS * 4;
+    let part = |offset| BufferRef::Image(offset);
+    let steps = vec![
+        step("first", add_chunk, CHUNKS as u32, vec![read(BufferRef::Work(0), whole), write(part(0), 4)]),
+        step("second", add_chunk, CHUNKS as u32, vec![read(part(0), 4), write(part(64), 4)]),
+        step("third", add_chunk, CHUNKS as u32, vec![read(part(64), 4), write(BufferRef::Work(192), whole)]),
+        step(
+            "alone",
+            add_chunk,
+            CHUNKS as u32,
+            vec![read(BufferRef::Work(192), whole), write(BufferRef::Work(384), whole)],
+        ),
+    ];
+    let mut plan = plan(576, steps);
+    plan.image_bytes = 128;
+    plan.groups.push(0..3);
+    for (threads, debug) in [(1, OFF), (2, OFF), (5, OFF), (1, ALL), (3, ALL)] {
+        let mut session = session(plan.clone(), threads, debug);
+        for round in 0..200 {
+            let input: Vec<u32> = (0..CHUNKS as u32).map(|i| i * 7 + round).collect();
+            session.write_work(0, &bytes(&input)).expect("in the arena");
+            session.run().expect("a run");
+            let mut out = vec![0; whole];
+            session.read_work(384, &mut out).expect("in the arena");
+            let once = |i: usize, x: u32| x * 3 + i as u32;
+            let want: Vec<u32> =
+                input.iter().enumerate().map(|(i, &x)| once(i, once(i, once(i, once(i, x))))).collect();
+            assert_eq!(words(&out), want, "{threads} threads, round {round}");
+        }
     }
 }

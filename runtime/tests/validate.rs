@@ -121,3 +121,38 @@ fn a_session_refuses_an_invalid_plan() {
     let session = Session::new(std::sync::Arc::new(plan), state, team(1));
     assert!(matches!(session, Err(Error::InvalidPlan { .. })));
 }
+
+/// Two steps of a group that pass a part on in the worker's memory.
+fn grouped() -> Plan {
+    let own = BufferRef::Image(0);
+    let mut plan = plan(
+        512,
+        vec![
+            step("make", nothing, 3, vec![read(BufferRef::Work(0), 192), write(own, 64)]),
+            step("take", nothing, 3, vec![read(own, 64), write(BufferRef::Work(192), 192)]),
+        ],
+    );
+    plan.image_bytes = 64;
+    plan.groups.push(0..2);
+    plan
+}
+
+#[test]
+fn groups() {
+    grouped().validate().expect("valid");
+    let refused = |change: &dyn Fn(&mut Plan), word: &str| {
+        let mut plan = grouped();
+        change(&mut plan);
+        let message = plan.validate().expect_err("broken on purpose").to_string();
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    };
+    refused(&|p| p.groups.clear(), "at most 32 can be, in a group");
+    refused(&|p| p.groups = vec![0..2, 1..2], "group 1..2 is empty, overlaps");
+    refused(&|p| p.groups[0] = 0..3, "leaves the 2 steps");
+    refused(&|p| p.steps[1].chunks = 4, "`make` has 3 chunks, `take` 4");
+    refused(&|p| p.image_bytes = 0, "leave the worker's memory of 0 bytes");
+    refused(&|p| p.steps[0].dead_after = vec![(0, 192)], "other chunks may use");
+    refused(&|p| p.steps[1].args[1].buffer = BufferRef::Work(128), "`make` and `take` overlap in part");
+    refused(&|p| p.prepare = vec![p.steps[0].clone()], "prepare step 0 `make`");
+    refused(&|p| p.steps[1].args.extend(vec![read(BufferRef::Work(0), 64); 31]), "has 33 arguments");
+}

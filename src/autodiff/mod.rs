@@ -104,6 +104,12 @@ pub fn gradients(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Va
         .collect()
 }
 
+/// Whether a node of this path was added by [`gradients`], or made of such a node by a pass: a part of the path is
+/// `grad`, as in `layer1.0.conv1.grad` or `bn.batch_norm.grad.sums`.
+pub fn is_gradient(path: &str) -> bool {
+    path.split('.').any(|part| part == "grad")
+}
+
 /// Values that depend on `wrt` through edges that carry a gradient.
 fn reached(graph: &Graph, order: &[NodeId], wrt: &[Value]) -> HashSet<Value> {
     let mut active: HashSet<Value> = wrt.iter().copied().collect();

@@ -77,23 +77,35 @@ impl<T: Copy> Chosen<T> {
         let best = candidates.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|best| forced || best.1 < direct);
         Chosen { winograd: best.map(|b| b.0), predicted: best.map_or(direct, |b| b.1), direct }
     }
-    pub(super) fn report(&self, step: &str, kernel: &'static str, g: &Geometry, name: fn(T) -> String) -> Choice {
+    /// For printing; of grouped convolutions nothing is predicted.
+    pub(super) fn report(
+        &self,
+        step: &str,
+        kernel: &'static str,
+        g: &Geometry,
+        name: fn(T) -> String,
+    ) -> Option<Choice> {
         let [rows, columns] = g.size;
-        Choice {
+        (g.conv.groups == 1).then(|| Choice {
             step: step.to_string(),
             kernel,
             shape: format!("{} × {rows}×{columns}, {}→{}", g.images, g.ci, g.co),
             algorithm: self.winograd.map_or("direct".to_string(), |w| format!("winograd {}", name(w))),
             predicted_ns: self.predicted,
             direct_ns: self.direct,
-        }
+        })
     }
 }
 
 /// Forms of Winograd that may be taken for the shape.
 fn forms(g: &Geometry, convolution: Convolution) -> &'static [Form] {
     // 3×3 taps side by side, a step of one pixel
-    if g.kernel != [TAPS; 2] || g.conv.stride != [1; 2] || g.conv.dilation != [1; 2] || g.images == 0 {
+    if g.conv.groups != 1
+        || g.kernel != [TAPS; 2]
+        || g.conv.stride != [1; 2]
+        || g.conv.dilation != [1; 2]
+        || g.images == 0
+    {
         return &[];
     }
     match convolution {

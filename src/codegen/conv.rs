@@ -1,21 +1,10 @@
-//! Direct convolution, forward (design: no im2col).
-//!
-//! ```text
-//!  for each image of the chunk
-//!    source program ──▶ zero-padded block in scratch: (H+p)×(W+p)×C
-//!    for each output row
-//!      for each panel of output channels, for each run of pixels: tile ──▶ row
-//!      result program on the row ──▶ outputs, sums
-//! ```
-//!
-//! For each ky the (kx, ci) run of the block is contiguous, so the tile sees one long k loop a kernel row.
+//! What the kernels of convolutions share: extents, programs bound to operands, padded blocks, rows of tiles.
 
 use cranelift_codegen::ir::Value;
 
 use super::emit::{Count, Emit};
-use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source, operands_of, output_step};
-use super::tile::{Calls, Loop, Tile, tile_size};
+use super::tile::{Calls, Tile};
 use crate::ops::{Conv2d, Output, Program};
 use crate::types::Shape;
 
@@ -44,27 +33,49 @@ pub(super) struct Geometry {
     pub(super) ci: usize,
     /// Output channels.
     pub(super) co: usize,
+    /// Groups that one product takes together; their weights are the blocks on the diagonal of a larger one.
+    pub(super) merged: usize,
 }
 
 impl Geometry {
-    /// Extents from shapes that passed shape inference; `groups` is 1.
+    /// Extents from shapes that passed shape inference.
     pub(super) fn new(conv: Conv2d, input: &Shape, weight: &Shape) -> Option<Geometry> {
         let (kernel, size) = ([weight.0[0], weight.0[1]], [input.0[1], input.0[2]]);
         let rows = conv.window(0, kernel[0]).output(size[0], conv.padding[0])?;
         let columns = conv.window(1, kernel[1]).output(size[1], conv.padding[1])?;
-        Some(Geometry {
-            conv,
-            images: input.0[0],
-            size,
-            output: [rows, columns],
-            kernel,
-            ci: input.0[3],
-            co: weight.0[3],
-        })
+        let (ci, co, groups) = (input.0[3], weight.0[3], conv.groups);
+        let whole = |m: usize| [ci, co].iter().all(|c| (c / groups * m).is_multiple_of(PANEL));
+        // the fewest groups that fill panels, so that no product writes beyond its own channels
+        let merged = (1..groups).find(|&m| groups.is_multiple_of(m) && whole(m)).unwrap_or(groups);
+        Some(Geometry { conv, images: input.0[0], size, output: [rows, columns], kernel, ci, co, merged })
+    }
+    /// Whether each channel has a kernel of its own: no products of matrices then.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.conv.groups > 1 && self.conv.groups == self.ci && self.ci == self.co
+    }
+    /// Products of disjoint channels that the convolution consists of.
+    pub(super) fn parts(&self) -> usize {
+        self.conv.groups / self.merged
+    }
+    /// Input channels of a part.
+    pub(super) fn part_ci(&self) -> usize {
+        self.ci / self.parts()
+    }
+    /// Output channels of a part.
+    pub(super) fn part_co(&self) -> usize {
+        self.co / self.parts()
+    }
+    /// Taps of the kernel.
+    pub(super) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+    /// Elements of the weight.
+    pub(super) fn weights(&self) -> usize {
+        self.taps() * self.ci / self.conv.groups * self.co
     }
     /// Multiply-adds count two.
     pub(super) fn flops(&self) -> u64 {
-        let per_pixel = self.kernel[0] * self.kernel[1] * self.ci * self.co;
+        let per_pixel = self.weights();
         2 * (self.images * self.output[0] * self.output[1] * per_pixel) as u64
     }
     /// Rows and columns of the zero-padded input.
@@ -157,6 +168,10 @@ impl Cursor {
 }
 
 impl Bound {
+    /// Whether an operand or output is per channel.
+    pub(super) fn has_channels(&self) -> bool {
+        operands_of(&self.program).into_iter().any(|i| !self.full[i] && !self.scalar[i]) || self.program.has_sums()
+    }
     /// Arguments that are walked image by image: full operands and full outputs.
     pub(super) fn full_arguments(&self) -> Vec<usize> {
         let mut all: Vec<usize> = operands_of(&self.program).into_iter().filter(|&i| self.full[i]).collect();
@@ -205,10 +220,15 @@ impl Bound {
     }
     /// Runs the program over an image of `size` rows and columns and puts its value inside `block`.
     pub(super) fn fill(&self, e: &mut Emit<'_>, cursor: &Cursor, size: [usize; 2], channels: usize, block: &Block) {
-        let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
-        let mut region = self.region(e, cursor, extent, (size[1] * channels) as i64 * F, None);
         let base = e.offset(block.base, block.inner());
-        region.sinks.push(Sink::Full(self.program.value, Access { base, row: block.row(), column: block.pixel }));
+        let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
+        self.fill_rows(e, cursor, extent, Access { base, row: block.row(), column: block.pixel });
+    }
+    /// Runs the program over the rows of an image at `cursor` and puts its value to `to`.
+    pub(super) fn fill_rows(&self, e: &mut Emit<'_>, cursor: &Cursor, extent: Extent, to: Access) {
+        let Count::Static(columns) = extent.columns else { return };
+        let mut region = self.region(e, cursor, extent, (columns * extent.channels) as i64 * F, None);
+        region.sinks.push(Sink::Full(self.program.value, to));
         region.emit(e);
     }
     /// Zeroes this chunk's partial sums.
@@ -231,19 +251,6 @@ impl Bound {
 fn sums_row(e: &mut Emit<'_>, base: Value, channels: usize) -> Value {
     let chunk = e.chunk();
     e.at(base, chunk, channels as i64 * F)
-}
-
-/// A forward convolution. Arguments: operands (0 is the weight), results, then the packed weight if
-/// the output channels are no whole panels.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Forward {
-    pub(super) isa: Isa,
-    pub(super) geometry: Geometry,
-    pub(super) chunks: usize,
-    pub(super) source: Bound,
-    pub(super) result: Bound,
-    /// Argument of the weight, rows of whole panels.
-    pub(super) weight: usize,
 }
 
 /// Calls of tiles along a row: the tile for whole runs and the one for what is left.
@@ -284,115 +291,6 @@ impl Tiles {
                 let c = e.offset(c, step_c * self.count as i64);
                 e.call(function, &[a, b, c]);
             }
-            Vec::new()
-        });
-    }
-}
-
-impl Forward {
-    /// Bytes of worker scratch.
-    pub(super) fn scratch(&self) -> usize {
-        self.layout().2
-    }
-    /// Offsets of the block and the row in scratch, and the total.
-    fn layout(&self) -> (i64, i64, usize) {
-        let g = &self.geometry;
-        let mut scratch = Scratch::default();
-        let [rows, columns] = g.block();
-        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(&[rows, columns, g.ci]) };
-        let row = scratch.take(&[g.output[1], padded(g.co)]);
-        (block, row, scratch.bytes)
-    }
-    /// The operand that the tiles can read without a copy.
-    fn reads_operand(&self) -> Option<usize> {
-        if self.geometry.is_padded() { None } else { self.source.program.is_operand().filter(|&i| self.source.full[i]) }
-    }
-    /// The output row that the tiles can write without a copy.
-    fn writes_output(&self) -> Option<usize> {
-        if self.geometry.co.is_multiple_of(PANEL) { self.result.stores_anchor() } else { None }
-    }
-
-    pub(super) fn tiles(&self) -> Tiles {
-        let g = &self.geometry;
-        let columns = padded(g.co);
-        let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
-        let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
-        let b = columns as i64 * F;
-        let tile = Tile {
-            isa: self.isa,
-            rows,
-            vectors,
-            around: Vec::new(),
-            loops: vec![
-                Loop {
-                    count: g.kernel[0],
-                    a: g.conv.dilation[0] as i64 * block_row,
-                    b: b * (g.kernel[1] * g.ci) as i64,
-                },
-                Loop { count: g.kernel[1], a: g.conv.dilation[1] as i64 * ci, b: b * g.ci as i64 },
-                Loop { count: g.ci, a: F, b },
-            ],
-            a_row: g.conv.stride[1] as i64 * ci,
-            c_row: b,
-            accumulate: false,
-        };
-        Tiles::new(tile.simplified(), g.output[1])
-    }
-
-    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
-        let g = &self.geometry;
-        let (block_at, row_at, _) = self.layout();
-        let scratch = e.scratch();
-        let block = e.offset(scratch, block_at);
-        let row = e.offset(scratch, row_at);
-        let weight = e.argument(self.weight);
-        let [block_rows, block_columns] = g.block();
-        let ci = g.ci as i64 * F;
-        let block_row = block_columns as i64 * ci;
-        if g.is_padded() {
-            e.clear(block, block_rows * block_columns * g.ci * 4);
-        }
-        self.source.clear_sums(e, g.ci);
-        self.result.clear_sums(e, g.co);
-        let (first, count) = e.chunk_range(g.images, self.chunks);
-        let inputs = self.source.full_arguments();
-        let outputs = self.result.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for &argument in &inputs {
-            let base = e.argument(argument);
-            walked.push((e.at(base, first, g.input_bytes()), g.input_bytes()));
-        }
-        for &argument in &outputs {
-            let base = e.argument(argument);
-            walked.push((e.at(base, first, g.output_bytes()), g.output_bytes()));
-        }
-        e.repeat(count, &walked, &[], |e, at, _| {
-            let (at_input, at_output) = at.split_at(inputs.len());
-            let cursor = Cursor::new(&inputs, at_input);
-            let a = match self.reads_operand() {
-                Some(operand) => cursor.get(operand, block),
-                None => {
-                    self.source.fill(e, &cursor, g.size, g.ci, &g.input_block(block));
-                    block
-                }
-            };
-            let output_row = (g.output[1] * g.co) as i64 * F;
-            let mut rows: Vec<(Value, i64)> = vec![(a, g.conv.stride[0] as i64 * block_row)];
-            rows.extend(at_output.iter().map(|&p| (p, output_row)));
-            e.repeat(Count::Static(g.output[0]), &rows, &[], |e, at, _| {
-                let cursor = Cursor::new(&outputs, &at[1..]);
-                let direct = self.writes_output();
-                let c = direct.map_or(row, |argument| cursor.get(argument, row));
-                let tiles = self.tiles();
-                let panels = padded(g.co) / tiles.whole.columns();
-                tiles.emit(e, calls, panels, at[0], weight, c);
-                if direct.is_none() {
-                    let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
-                    let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
-                    self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
-                }
-                Vec::new()
-            });
             Vec::new()
         });
     }

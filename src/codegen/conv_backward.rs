@@ -16,11 +16,11 @@
 use cranelift_codegen::ir::Value;
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::depthwise::Row;
 use super::emit::{Count, Emit};
 use super::isa::Isa;
-use super::region::{Access, Extent, Region, Sink, Source};
+use super::region::{Access, Extent};
 use super::tile::{Calls, Loop, Tile, tile_size};
-use crate::ops::Program;
 
 /// Gradients of a convolution. Arguments: operands (0 is the weight if `data`), results, then the
 /// transposed weight `[kh, kw, co, padded(ci)]` if `data`.
@@ -97,7 +97,7 @@ impl Backward {
     }
 
     /// Rows and columns of the dy block.
-    fn gradient_block(&self) -> [usize; 2] {
+    pub(super) fn gradient_block(&self) -> [usize; 2] {
         [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1])
     }
     /// The operand that can serve as dy block as it is.
@@ -125,8 +125,8 @@ impl Backward {
         let copies = self.source.is_some() && self.reads_source().is_none();
         let source = if copies { scratch.take(&[rows, columns, g.ci]) } else { 0 };
         let row = if self.result.is_some() { scratch.take(&[g.size[1], padded(g.ci)]) } else { 0 };
-        let ragged = self.source.is_some() && !g.co.is_multiple_of(PANEL);
-        let weight = if ragged { scratch.take(&[g.kernel[0], g.kernel[1], g.ci, padded(g.co)]) } else { 0 };
+        let apart = self.source.is_some() && self.sums_apart();
+        let weight = if apart { scratch.take(&[self.sums()]) } else { 0 };
         Layout { gradient, source, row, weight, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.
@@ -143,8 +143,8 @@ impl Backward {
         }
         let pixel = padded(g.co) as i64 * F;
         let row = self.gradient_block()[1] as i64 * pixel;
-        let columns = padded(g.ci);
-        let b = columns as i64 * F;
+        let columns = padded(g.part_ci());
+        let (b, co) = (columns as i64 * F, g.part_co());
         let pixels = (g.size[1] - phase[1]).div_ceil(g.conv.stride[1]);
         let (rows, vectors) = tile_size(self.isa, pixels, columns);
         let tile = Tile {
@@ -153,56 +153,15 @@ impl Backward {
             vectors,
             around: Vec::new(),
             loops: vec![
-                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * g.co) as i64 },
-                Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * g.co) as i64 },
-                Loop { count: g.co, a: F, b },
+                Loop { count: taps_y.count, a: -taps_y.back * row, b: b * (taps_y.step * g.kernel[1] * co) as i64 },
+                Loop { count: taps_x.count, a: -taps_x.back * pixel, b: b * (taps_x.step * co) as i64 },
+                Loop { count: co, a: F, b },
             ],
             a_row: pixel,
-            c_row: g.conv.stride[1] as i64 * b,
+            c_row: (g.conv.stride[1] * padded(g.ci)) as i64 * F,
             accumulate: false,
         };
         Some(Tiles::new(tile.simplified(), pixels))
-    }
-
-    /// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
-    /// rounding errors small and cost one addition in a few hundred.
-    fn filter_rows(&self) -> usize {
-        let [rows, columns] = self.geometry.output;
-        (256 / columns).clamp(1, rows)
-    }
-
-    /// Tiles of the weight gradient over `output_rows` rows of dy: the rows of one ky (all kx, or one kx
-    /// when columns are dilated).
-    fn filter_tiles(&self, output_rows: usize) -> Tiles {
-        let g = &self.geometry;
-        let columns = padded(g.co);
-        let (pixel_x, pixel_y) = (g.ci as i64 * F, columns as i64 * F);
-        let run = if g.conv.dilation[1] == 1 { g.kernel[1] * g.ci } else { g.ci };
-        let (rows, vectors) = tile_size(self.isa, run, columns);
-        let tile = Tile {
-            isa: self.isa,
-            rows,
-            vectors,
-            around: Vec::new(),
-            loops: vec![
-                Loop {
-                    count: output_rows,
-                    a: g.conv.stride[0] as i64 * g.block()[1] as i64 * pixel_x,
-                    b: self.gradient_block()[1] as i64 * pixel_y,
-                },
-                Loop { count: g.output[1], a: g.conv.stride[1] as i64 * pixel_x, b: pixel_y },
-            ],
-            a_row: F,
-            c_row: pixel_y,
-            accumulate: true,
-        };
-        Tiles::new(tile.simplified(), run)
-    }
-
-    /// Runs of output rows: (how many runs, rows of each).
-    fn filter_runs(&self) -> Vec<(usize, usize)> {
-        let (all, run) = (self.geometry.output[0], self.filter_rows());
-        [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 
     fn phases(&self) -> Vec<[usize; 2]> {
@@ -214,6 +173,9 @@ impl Backward {
     /// Every tile that the kernel calls.
     pub(super) fn tiles(&self) -> Vec<Tile> {
         let mut tiles = Vec::new();
+        if self.geometry.is_depthwise() {
+            return tiles;
+        }
         if self.result.is_some() {
             tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
         }
@@ -231,18 +193,15 @@ impl Backward {
         let scratch = e.scratch();
         let gradient = e.offset(scratch, layout.gradient);
         let source = e.offset(scratch, layout.source);
-        let weight_bytes = g.kernel[0] * g.kernel[1] * g.ci * g.co * 4;
         self.clear(e, gradient, source);
         let partial = self.source.as_ref().map(|_| {
             let base = e.argument(self.partial);
             let chunk = e.chunk();
-            e.at(base, chunk, weight_bytes as i64)
+            e.at(base, chunk, g.weights() as i64 * F)
         });
-        // ragged channels are summed in scratch, where rows are whole panels
-        let ragged = !g.co.is_multiple_of(PANEL);
-        let sums = partial.map(|p| if ragged { e.offset(scratch, layout.weight) } else { p });
+        let sums = partial.map(|p| if self.sums_apart() { e.offset(scratch, layout.weight) } else { p });
         if let Some(sums) = sums {
-            e.clear(sums, g.kernel[0] * g.kernel[1] * g.ci * padded(g.co) * 4);
+            e.clear(sums, self.sums() * 4);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
         let of_input: Vec<usize> = {
@@ -274,19 +233,8 @@ impl Backward {
             }
             Vec::new()
         });
-        if let (true, Some(partial), Some(sums)) = (ragged, partial, sums) {
-            let copy = Program::operand(0);
-            let columns = Count::Static(g.kernel[0] * g.kernel[1] * g.ci);
-            let from = Access { base: sums, row: 0, column: padded(g.co) as i64 * F };
-            let to = Access { base: partial, row: 0, column: g.co as i64 * F };
-            Region {
-                program: &copy,
-                extent: Extent { rows: Count::Static(1), columns, channels: g.co },
-                operands: vec![(0, Source::Full(from))],
-                anchor: None,
-                sinks: vec![Sink::Full(0, to)],
-            }
-            .emit(e);
+        if let (true, Some(partial), Some(sums)) = (self.sums_apart(), partial, sums) {
+            self.gather(e, sums, partial);
         }
     }
 
@@ -318,7 +266,7 @@ impl Backward {
     }
 
     /// The zero-padded dy, in whole panels of channels, as a place in scratch.
-    fn dy_block(&self, base: Value) -> Block {
+    pub(super) fn dy_block(&self, base: Value) -> Block {
         let low = [0, 1].map(|a| self.margin(a)[0]);
         Block { base, columns: self.gradient_block()[1], pixel: padded(self.geometry.co) as i64 * F, low }
     }
@@ -332,52 +280,25 @@ impl Backward {
         block
     }
 
-    fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, x: Value, dy: Value, sums: Value) {
+    /// A row of a phase of a depthwise convolution's data gradient, from the first tap's first pixel of dy on.
+    fn depthwise_row(&self, phase: [usize; 2]) -> Row {
         let g = &self.geometry;
-        let pixel_x = g.ci as i64 * F;
-        let row_x = g.block()[1] as i64 * pixel_x;
-        let pixel_y = padded(g.co) as i64 * F;
-        let block = self.dy_block(dy);
-        let b = e.offset(dy, block.inner());
-        let row_y = block.row();
-        let tap = g.ci as i64 * pixel_y;
-        let mut before = 0;
-        for (count, run) in self.filter_runs() {
-            let tiles = self.filter_tiles(run);
-            let (at_x, at_y) = (before * g.conv.stride[0] as i64 * row_x, before * row_y);
-            let walked =
-                [(e.offset(x, at_x), (run * g.conv.stride[0]) as i64 * row_x), (e.offset(b, at_y), run as i64 * row_y)];
-            before += (count * run) as i64;
-            e.repeat(Count::Static(count), &walked, &[], |e, at, _| {
-                self.filter_run(e, calls, &tiles, (at[0], at[1], sums), (row_x, tap));
-                Vec::new()
-            });
+        let (taps_y, taps_x) = (self.taps(0, phase[0]), self.taps(1, phase[1]));
+        let pixel = padded(g.co) as i64 * F;
+        let row = self.gradient_block()[1] as i64 * pixel;
+        let tap = |ky: usize, kx: usize| {
+            let weight = (taps_y.first + ky * taps_y.step) * g.kernel[1] + taps_x.first + kx * taps_x.step;
+            [-(ky as i64 * taps_y.back * row + kx as i64 * taps_x.back * pixel), (weight * g.ci) as i64 * F]
+        };
+        Row {
+            taps: (0..taps_y.count)
+                .flat_map(|ky| (0..taps_x.count).map(move |kx| (ky, kx)))
+                .map(|(y, x)| tap(y, x))
+                .collect(),
+            pixels: (g.size[1] - phase[1]).div_ceil(g.conv.stride[1]),
+            step: [pixel, (g.conv.stride[1] * padded(g.ci)) as i64 * F],
+            channels: g.ci,
         }
-    }
-
-    /// The weight gradient of one run of rows: every ky, and every kx when columns are dilated.
-    fn filter_run(
-        &self,
-        e: &mut Emit<'_>,
-        calls: &Calls<'_>,
-        tiles: &Tiles,
-        (x, b, sums): (Value, Value, Value),
-        (row_x, tap): (i64, i64),
-    ) {
-        let g = &self.geometry;
-        let panels = padded(g.co) / tiles.whole.columns();
-        let pixel_x = g.ci as i64 * F;
-        let rows = [(x, g.conv.dilation[0] as i64 * row_x), (sums, g.kernel[1] as i64 * tap)];
-        e.repeat(Count::Static(g.kernel[0]), &rows, &[], |e, at, _| {
-            // undilated columns are one run over kx and ci
-            let turns = if g.conv.dilation[1] == 1 { 1 } else { g.kernel[1] };
-            let columns = [(at[0], g.conv.dilation[1] as i64 * pixel_x), (at[1], tap)];
-            e.repeat(Count::Static(turns), &columns, &[], |e, at, _| {
-                tiles.emit(e, calls, panels, at[0], b, at[1]);
-                Vec::new()
-            });
-            Vec::new()
-        });
     }
 
     fn data(
@@ -394,7 +315,8 @@ impl Backward {
         let weight = e.argument(self.weight);
         let pixel = padded(g.co) as i64 * F;
         let block_row = self.gradient_block()[1] as i64 * pixel;
-        let tap = (g.co * padded(g.ci)) as i64 * F;
+        let columns = padded(g.part_ci());
+        let tap = (g.part_co() * columns) as i64 * F;
         let dense_row = (g.size[1] * g.ci) as i64 * F;
         let row_pixel = padded(g.ci) as i64 * F;
         for phase_y in 0..stride_y.min(g.size[0]) {
@@ -412,12 +334,20 @@ impl Backward {
                 for phase_x in 0..stride_x.min(g.size[1]) {
                     let taps_x = self.taps(1, phase_x);
                     let c = e.offset(c, phase_x as i64 * row_pixel);
-                    if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
+                    if g.is_depthwise() {
+                        let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
+                        self.depthwise_row([phase_y, phase_x]).emit(e, [a, weight, c]);
+                    } else if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
                         let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
                         let first = (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap;
                         let b = e.offset(weight, first);
-                        let panels = padded(g.ci) / tiles.whole.columns();
-                        tiles.emit(e, calls, panels, a, b, c);
+                        let panels = columns / tiles.whole.columns();
+                        let part = [g.part_co() as i64 * F, g.taps() as i64 * tap, g.part_ci() as i64 * F];
+                        let walked = [(a, part[0]), (b, part[1]), (c, part[2])];
+                        e.repeat(Count::Static(g.parts()), &walked, &[], |e, at, _| {
+                            tiles.emit(e, calls, panels, at[0], at[1], at[2]);
+                            Vec::new()
+                        });
                     } else {
                         let pixels = (g.size[1] - phase_x).div_ceil(stride_x);
                         e.repeat(Count::Static(pixels), &[(c, stride_x as i64 * row_pixel)], &[], |e, at, _| {

@@ -82,7 +82,7 @@ fn streamed(grid: &Grid, images: usize, floats: usize) -> f64 {
 
 /// Winograd's time for a forward convolution, in ns. The weight is transformed once.
 pub(super) fn forward(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> f64 {
-    let grid = winograd_forward::grid(isa, g, form, chunks);
+    let grid = winograd_forward::grid(isa, g, form, winograd_forward::chunks(g, form, chunks));
     let (ci, co) = (padded(g.ci), padded(g.co));
     let weight = numbers(&[form.products(), g.ci, co]) * rates(isa).transformed;
     let products = domain(&grid, g.images, ci + co, 2 * g.ci * co);

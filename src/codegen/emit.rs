@@ -7,8 +7,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
-    StackSlotData, StackSlotKind, Type, UserExternalName, Value,
+    AbiParam, Block, BlockArg, BlockCall, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, JumpTableData,
+    MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -96,6 +96,11 @@ impl<'a> Emit<'a> {
         let args = self.params[0];
         self.b.ins().load(I64, memory(), args, (index * 8) as i32)
     }
+    /// The pointer in argument slot `first + index·step`.
+    pub(super) fn argument_of(&mut self, first: usize, index: Value, step: usize) -> Value {
+        let slot = self.at(self.params[0], index, step as i64 * 8);
+        self.b.ins().load(I64, memory(), slot, (first * 8) as i32)
+    }
     pub(super) fn chunk(&self) -> Value {
         self.params[1]
     }
@@ -122,6 +127,15 @@ impl<'a> Emit<'a> {
         let stride = self.int(stride);
         let bytes = self.b.ins().imul(index, stride);
         self.b.ins().iadd(base, bytes)
+    }
+    /// `index·scale`
+    pub(super) fn at_index(&mut self, index: Value, scale: usize) -> Value {
+        let scale = self.int(scale as i64);
+        self.b.ins().imul(index, scale)
+    }
+    pub(super) fn max(&mut self, a: Value, b: Value) -> Value {
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.b.ins().select(less, b, a)
     }
     pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
         let less = self.b.ins().icmp(IntCC::SignedLessThan, a, b);
@@ -289,8 +303,35 @@ impl<'a> Emit<'a> {
         self.b.ins().jump(to, &args);
     }
 
+    /// The number at `index` of `table`, which is not empty; `index` is in range.
+    pub(super) fn pick(&mut self, index: Value, table: &[i64]) -> Value {
+        let done = self.b.create_block();
+        let found = self.b.append_block_param(done, I64);
+        let blocks: Vec<Block> = table.iter().map(|_| self.b.create_block()).collect();
+        let calls: Vec<BlockCall> =
+            blocks.iter().map(|&block| BlockCall::new(block, [], &mut self.b.func.dfg.value_lists)).collect();
+        let Some(&default) = calls.last() else { return index };
+        let jumps = self.b.create_jump_table(JumpTableData::new(default, &calls));
+        let index = self.b.ins().ireduce(I32, index);
+        self.b.ins().br_table(index, jumps);
+        for (&block, &number) in blocks.iter().zip(table) {
+            self.b.switch_to_block(block);
+            let number = self.int(number);
+            self.jump(done, &[&[number]]);
+        }
+        self.b.switch_to_block(done);
+        found
+    }
+
     /// Fills `bytes` (a multiple of 4) from `base` with zeros.
     pub(super) fn clear(&mut self, base: Value, bytes: usize) {
+        // a call costs as much as some ten stores
+        if self.target.isa != Isa::Clif
+            && bytes >= 512
+            && let Some(strip) = Strip::zeros(self.target.isa, bytes)
+        {
+            return self.call_strip(strip, &[base], &[]);
+        }
         let zero = self.float(0.0, 4);
         let end = self.repeat(Count::Static(bytes / 64), &[], &[base], |e, _, carried| {
             for i in 0..4 {

@@ -1,14 +1,15 @@
 //! Which instructions the kernels may use.
 //!
-//! Cranelift emits every loop nest (128-bit vectors on x86-64 and aarch64). The compute-bound inner
-//! products ([`super::tile`]) also have a wide form in x86 machine code; this type says which form.
+//! Cranelift emits every loop nest (128-bit vectors on x86-64 and aarch64). The inner products
+//! ([`super::tile`]) and the programs of fused kernels ([`super::strip`]) also have a wide form in x86 machine
+//! code; this type says which form.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// Instruction set of the inner products.
+/// Instruction set of the inner products and of the programs of fused kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
     /// Cranelift's 128-bit vectors: any machine.

@@ -1,22 +1,25 @@
 //! A planned step becomes one or more kernels with their arguments.
 
-use super::algorithm::{self, BackwardForms, Choice, Settings};
+use super::algorithm::{Choice, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Forward, Geometry, PANEL, padded};
+use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
+use super::conv_forward::Forward;
 use super::isa::Isa;
-use super::map::Map;
+use super::lower_conv;
+use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::{Load, Nest, NestStep};
 use super::nest_ops;
 use super::region::operands_of;
+use super::rows::RowSum;
 use super::tile::Tile;
 use super::winograd_backward::WinogradBackward;
-use super::winograd_forward::{self, WinogradForward};
+use super::winograd_forward::WinogradForward;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Conv2d, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
 use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
@@ -25,6 +28,8 @@ use crate::types::{DType, Shape, TensorType};
 pub(super) enum Kernel {
     Nest(Nest),
     Map(Map),
+    Maps(Maps),
+    Rows(RowSum),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -43,7 +48,12 @@ impl Kernel {
             Kernel::WinogradForward(f) => f.tiles(),
             Kernel::WinogradBackward(b) => b.tiles(),
             Kernel::Product(p) => p.tiles(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) | Kernel::WeightTransform(_) => Vec::new(),
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => Vec::new(),
         }
     }
     /// Worker scratch in bytes.
@@ -54,7 +64,12 @@ impl Kernel {
             Kernel::WinogradForward(f) => f.scratch(),
             Kernel::WinogradBackward(b) => b.scratch(),
             Kernel::Product(p) => p.scratch(),
-            Kernel::Nest(_) | Kernel::Map(_) | Kernel::Channels(_) | Kernel::WeightTransform(_) => 0,
+            Kernel::Nest(_)
+            | Kernel::Map(_)
+            | Kernel::Maps(_)
+            | Kernel::Rows(_)
+            | Kernel::WeightTransform(_)
+            | Kernel::Channels(_) => 0,
         }
     }
 }
@@ -90,6 +105,8 @@ pub(super) struct Call {
 /// The kernels of a step, in order, and the bytes they share.
 #[derive(Debug, Default)]
 pub(super) struct Lowered {
+    /// Copies of weights in panels, which run before the calls.
+    pub(super) packs: Vec<Call>,
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
     /// The algorithm, if the step is a convolution.
@@ -106,7 +123,7 @@ fn argument(placed: &Placed, write: bool) -> KernelArgument {
 }
 
 /// Operands, then results.
-fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
+pub(super) fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     let operands = step.operands.iter().map(|p| argument(p, false));
     operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
 }
@@ -119,8 +136,13 @@ const MOST_SCRATCH: usize = 1 << 30;
 /// # Errors
 /// [`Error::Codegen`] for an operation that has no kernel (it should have been lowered by a pass), and for one whose
 /// padded images do not fit into a worker's scratch.
-pub(super) fn lower(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
-    let lowered = kernels(step, settings)?;
+///
+/// `images`: the step belongs to a group, whose chunks are so many images.
+pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
+    let mut lowered = kernels(step, settings, images)?;
+    if let Some(images) = images {
+        lowered.cut(images, &step.name)?;
+    }
     match lowered.calls.iter().map(|call| call.kernel.scratch()).max() {
         Some(bytes) if bytes > MOST_SCRATCH => Err(Error::Codegen {
             path: step.name.clone(),
@@ -133,7 +155,7 @@ pub(super) fn lower(step: &PlannedStep, settings: Settings) -> Result<Lowered, E
     }
 }
 
-fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
+fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -141,14 +163,17 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
-        Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
-        // convolutions of one group are wrapped in `Fused` by the lowering pass
-        Op::Conv2d(Conv2d { groups: 1, .. })
-        | Op::Conv2dGradInput(Conv2d { groups: 1, .. }, _)
-        | Op::Conv2dGradWeight(Conv2d { groups: 1, .. }, _) => Err(missing()),
+        Op::Fused(fused) => lower_fused(step, fused, settings, images).ok_or_else(missing),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
+        Op::Reduce(Reduce { kind: ReduceKind::Sum, axes, .. })
+            if axes.as_slice() == [0] && results[0].shape.last() > 1 =>
+        {
+            let kernel = RowSum::new(operands[0].shape.0[0], results[0].shape.elements());
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Rows(kernel), chunks, 0))
+        }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
@@ -162,19 +187,13 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
         }
         op => {
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
-            let flops = match op {
-                Op::Conv2d(_) | Op::Conv2dGradInput(..) | Op::Conv2dGradWeight(..) => {
-                    nests.iter().map(|n| 2 * points(n)).sum()
-                }
-                _ => 0,
-            };
             let calls = nests
                 .into_iter()
                 .map(|nest| Call {
                     chunks: nest.chunks,
                     kernel: Kernel::Nest(nest),
                     arguments: arguments(step),
-                    flops,
+                    flops: 0,
                     kind: step.op.kind(),
                 })
                 .collect();
@@ -197,10 +216,6 @@ fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
     Some(Lowered { calls: vec![call], ..Lowered::default() })
 }
 
-fn points(nest: &Nest) -> u64 {
-    nest.extents.iter().chain(&nest.reduce).product::<usize>() as u64
-}
-
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
@@ -208,7 +223,7 @@ fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowe
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
 /// `None` if an operand is neither full, per channel nor a scalar.
-fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
+pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
     let channel = Shape(vec![shape.last()]);
     let simple = |i: usize| {
         let s = &step.operands[i].ty.shape;
@@ -225,82 +240,22 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
     })
 }
 
-fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
-    let isa = settings.isa;
+fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings, images: Option<usize>) -> Option<Lowered> {
     let kind = fused.anchor.name();
-    let mut next = step.operands.len();
-    let mut bound = |program: &Program, shape: &Shape| {
-        let b = bind(step, program, shape, next)?;
-        next += program.outputs.len();
-        Some(b)
-    };
     let mut lowered = Lowered::default();
-    let mut arguments = arguments(step);
+    let arguments = arguments(step);
     match &fused.anchor {
         Anchor::Map(shape) => {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
             lowered.calls.push(Call { kind, ..call });
         }
-        Anchor::Conv2d { conv, input, weight } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
-            let chosen = algorithm::forward(&geometry, settings, fused.chunks);
-            let mut at = 0;
-            let rows = geometry.kernel[0] * geometry.kernel[1] * geometry.ci;
-            let columns = padded(geometry.co);
-            if columns != geometry.co {
-                let pack = nest_ops::pack(rows, geometry.co, columns);
-                at = lowered.pack(pack, &mut arguments, 0, rows * columns);
-            }
-            let chunks = fused.chunks;
-            let flops = geometry.flops();
-            lowered.choice = Some(chosen.report(&step.name, kind, &geometry, |form| form.to_string()));
-            let kernel = match chosen.winograd {
-                None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
-                Some(form) => {
-                    let transform = WeightTransform::new(form, [geometry.ci, columns], false);
-                    let weight = lowered.transform(transform, &mut arguments, at);
-                    let grid = winograd_forward::grid(isa, &geometry, form, chunks);
-                    let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
-                    Kernel::WinogradForward(kernel)
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
+        Anchor::Maps { segments, shared } => {
+            let kernel = Maps::new(segments, *shared, &fused.result, step.operands.len());
+            let chunks = kernel.chunks;
+            lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
         }
-        Anchor::ConvBackward { conv, input, weight, data, filter } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let source = if *filter { Some(bound(&fused.source, input)?) } else { None };
-            let gradient = bound(&fused.gradient, &output)?;
-            let result = if *data { Some(bound(&fused.result, input)?) } else { None };
-            let partial = next;
-            let chosen = algorithm::backward(&geometry, settings, [*data, *filter], fused.chunks);
-            let columns = padded(geometry.ci);
-            let mut at = 0;
-            if *data {
-                let taps = geometry.kernel[0] * geometry.kernel[1];
-                let pack = nest_ops::pack_transposed(taps, geometry.ci, geometry.co, columns);
-                at = lowered.pack(pack, &mut arguments, 0, taps * geometry.co * columns);
-            }
-            let chunks = fused.chunks;
-            let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            lowered.choice = Some(chosen.report(&step.name, kind, &geometry, BackwardForms::name));
-            let kernel = match chosen.winograd {
-                None => {
-                    let weight = at;
-                    Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })
-                }
-                Some(forms) => {
-                    if *data {
-                        let transform = WeightTransform::new(forms.data, [geometry.co, columns], true);
-                        at = lowered.transform(transform, &mut arguments, at);
-                    }
-                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
-                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
+        Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => {
+            return lower_conv::lower(step, fused, settings, images);
         }
     }
     Some(lowered)
@@ -309,12 +264,23 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
 impl Lowered {
     /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
     /// where.
-    fn pack(&mut self, nest: Nest, arguments: &mut Vec<KernelArgument>, from: usize, floats: usize) -> usize {
+    pub(super) fn pack(
+        &mut self,
+        nest: Nest,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+        floats: usize,
+    ) -> usize {
         let chunks = nest.chunks;
         self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
     }
     /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
-    fn transform(&mut self, kernel: WeightTransform, arguments: &mut Vec<KernelArgument>, from: usize) -> usize {
+    pub(super) fn transform(
+        &mut self,
+        kernel: WeightTransform,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+    ) -> usize {
         let (chunks, floats) = (kernel.chunks, kernel.floats());
         self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
     }
@@ -331,13 +297,59 @@ impl Lowered {
         let to = KernelArgument { place: ArgumentPlace::Step(at), bytes: floats * 4, write: true, float: true };
         let from = KernelArgument { write: false, ..arguments[from].clone() };
         arguments.push(KernelArgument { write: false, ..to.clone() });
-        self.calls.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
+        self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
         arguments.len() - 1
+    }
+    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    pub(super) fn packed_weight(
+        &mut self,
+        pack: Option<Nest>,
+        arguments: &mut Vec<KernelArgument>,
+        floats: usize,
+    ) -> usize {
+        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
+    }
+    /// Makes every chunk of the calls one image.
+    ///
+    /// # Errors
+    /// [`Error::Codegen`] for a kernel that cannot be cut so: the plan should not have put it into a group.
+    fn cut(&mut self, images: usize, path: &str) -> Result<(), Error> {
+        for call in &mut self.calls {
+            let fits = match &mut call.kernel {
+                Kernel::Forward(forward) => {
+                    forward.chunks = images;
+                    forward.geometry.images == images
+                }
+                Kernel::WinogradForward(forward) => forward.cut(images),
+                Kernel::Map(map) => map.cut(images),
+                Kernel::Nest(nest) => {
+                    nest.chunks = images;
+                    nest.extents.len() > 1 && nest.extents[0] == images
+                }
+                Kernel::Backward(_)
+                | Kernel::WinogradBackward(_)
+                | Kernel::WeightTransform(_)
+                | Kernel::Product(_)
+                | Kernel::Maps(_)
+                | Kernel::Rows(_)
+                | Kernel::Channels(_) => false,
+            };
+            if !fits {
+                let reason = format!("{} cannot be cut into {images} images", call.kind);
+                return Err(Error::Codegen { path: path.to_string(), reason });
+            }
+            call.chunks = images;
+        }
+        Ok(())
+    }
+    /// All calls in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
+        self.packs.iter().chain(&self.calls)
     }
 }
 
 /// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-fn map_chunks(items: usize, channels: usize) -> usize {
+pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
     if items * channels < 8192 { 1 } else { chunks_for(items) }
 }
 

@@ -1,10 +1,14 @@
-//! Element-wise kernels: a program over a dense tensor, with per-channel operands and sums.
+//! Element-wise kernels: a program over a dense tensor, with per-channel operands and sums, and a program over
+//! several tensors in turn.
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{Bound, Cursor, F};
 use super::emit::{Count, Emit};
+use super::lower::map_chunks;
 use super::region::Extent;
+use crate::ops::Program;
+use crate::types::Shape;
 
 /// Items that are summed before their sum is added to the chunk's: rounding errors grow with the length of a run
 /// and with the number of runs, not with their product.
@@ -20,6 +24,25 @@ pub(super) struct Map {
 }
 
 impl Map {
+    /// Makes each chunk one of `images` equal parts; `false` if that cannot be.
+    pub(super) fn cut(&mut self, images: usize) -> bool {
+        let elements = self.items * self.channels;
+        if !elements.is_multiple_of(images) || self.program.program.has_sums() {
+            return false;
+        }
+        // without per-channel operands any width will do, so take one that divides an image
+        let part = elements / images;
+        if !part.is_multiple_of(self.channels) {
+            if self.program.has_channels() {
+                return false;
+            }
+            self.channels = part;
+            self.items = images;
+        }
+        self.chunks = images;
+        true
+    }
+
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let (first, count) = e.chunk_range(self.items, self.chunks);
         self.program.clear_sums(e, self.channels);
@@ -57,6 +80,102 @@ impl Map {
                 .collect();
             let cursor = Cursor::new(&arguments, &behind);
             self.program.region(e, &cursor, extent(Count::Static(1), left), 0, None).emit(e);
+        }
+    }
+}
+
+/// Elements that a thread takes at least: a cache line.
+const LINE: usize = 16;
+
+/// A program over several segments, each with tensors of its own. The chunks cut the row of all segments' lines:
+///
+/// ```text
+///   segment 0        │ 1 │ 2          │ 3        ▒: a segment's last line may be short
+///   ████████████████▒│██▒│███████████▒│████
+///   chunk 0   │ chunk 1   │ chunk 2   │ chunk 3
+/// ```
+///
+/// Arguments: shared scalars, each segment's operands, each segment's results.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Maps {
+    /// Elements of each segment.
+    segments: Vec<usize>,
+    /// Scalars that all segments read.
+    shared: usize,
+    pub(super) chunks: usize,
+    /// Over a segment's own numbering: scalars, operands, results.
+    program: Bound,
+}
+
+impl Maps {
+    /// The kernel of `program` over `segments` of a node with `operands` operands.
+    pub(super) fn new(segments: &[Shape], shared: usize, program: &Program, operands: usize) -> Maps {
+        let segments: Vec<usize> = segments.iter().map(Shape::elements).collect();
+        let own = (operands - shared) / segments.len();
+        let lines = segments.iter().map(|n| n.div_ceil(LINE)).sum();
+        let flags = |scalar: bool| (0..shared + own).map(|i| (i < shared) == scalar).collect();
+        let outputs = (shared + own..shared + own + program.outputs.len()).collect();
+        let program = Bound { program: program.clone(), full: flags(false), scalar: flags(true), outputs };
+        Maps { chunks: map_chunks(lines, LINE), segments, shared, program }
+    }
+
+    /// Operands of a segment that are its own.
+    fn own(&self) -> usize {
+        self.program.full.len() - self.shared
+    }
+
+    pub(super) fn emit(&self, e: &mut Emit<'_>) {
+        let mut starts = vec![0];
+        for n in &self.segments {
+            starts.push(starts[starts.len() - 1] + n.div_ceil(LINE) as i64);
+        }
+        let (first, count) = e.chunk_range(starts[self.segments.len()] as usize, self.chunks);
+        let count = match count {
+            Count::Static(n) => e.int(n as i64),
+            Count::Dynamic(n) => n,
+        };
+        let end = e.b.ins().iadd(first, count);
+        let zero = e.int(0);
+        let elements: Vec<i64> = self.segments.iter().map(|&n| n as i64).collect();
+        e.repeat(Count::Static(self.segments.len()), &[(zero, 1)], &[], |e, at, _| {
+            // the chunk's lines of this segment
+            let start = e.pick(at[0], &starts[..self.segments.len()]);
+            let n = e.pick(at[0], &elements);
+            let from = e.b.ins().isub(first, start);
+            let from = e.max(from, zero);
+            let to = e.b.ins().isub(end, start);
+            let from = e.b.ins().ishl_imm_u(from, i64::from(LINE.trailing_zeros()));
+            let to = e.b.ins().ishl_imm_u(to, i64::from(LINE.trailing_zeros()));
+            let to = e.min(to, n);
+            let left = e.b.ins().isub(to, from);
+            let left = e.max(left, zero);
+            self.segment(e, at[0], from, left);
+            Vec::new()
+        });
+    }
+
+    /// Runs the program over `count` elements of segment `index` from element `from` on.
+    fn segment(&self, e: &mut Emit<'_>, index: Value, from: Value, count: Value) {
+        let (own, outputs) = (self.own(), self.program.outputs.len());
+        let results = self.shared + own * self.segments.len();
+        let mut pointers = Vec::with_capacity(own + outputs);
+        for (first, many) in [(self.shared, own), (results, outputs)] {
+            for slot in 0..many {
+                let base = e.argument_of(first + slot, index, many);
+                pointers.push(e.at(base, from, F));
+            }
+        }
+        let arguments: Vec<usize> = (self.shared..self.shared + own + outputs).collect();
+        let cursor = Cursor::new(&arguments, &pointers);
+        let lines = e.b.ins().ushr_imm_u(count, i64::from(LINE.trailing_zeros()));
+        let extent = |columns, channels| Extent { rows: Count::Static(1), columns, channels };
+        self.program.region(e, &cursor, extent(Count::Dynamic(lines), LINE), 0, None).emit(e);
+        if self.segments.iter().any(|n| !n.is_multiple_of(LINE)) {
+            let whole = e.b.ins().ishl_imm_u(lines, i64::from(LINE.trailing_zeros()));
+            let behind: Vec<Value> = pointers.iter().map(|&pointer| e.at(pointer, whole, F)).collect();
+            let rest = e.b.ins().isub(count, whole);
+            let cursor = Cursor::new(&arguments, &behind);
+            self.program.region(e, &cursor, extent(Count::Dynamic(rest), 1), 0, None).emit(e);
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,20 +20,25 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
-use outrigger_runtime::{Argument, BufferRef, Step};
+use outrigger_runtime::Step;
 
 use crate::error::Error;
-use crate::plan::{ALIGNMENT, Place, Planned, PlannedStep};
+use crate::plan::Planned;
 
 mod algorithm;
+mod assemble;
 mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod conv_filter;
+mod conv_forward;
 mod cost;
+mod depthwise;
 mod emit;
 mod isa;
 mod lower;
+mod lower_conv;
 mod map;
 mod math;
 mod matmul;
@@ -41,6 +47,7 @@ mod nest_emit;
 mod nest_ops;
 mod region;
 mod region_wide;
+mod rows;
 mod strip;
 mod strip_registers;
 mod strip_wide;
@@ -59,9 +66,10 @@ pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
+use assemble::Assembly;
 use code::Object;
 use emit::{Emit, STRIPS, Target};
-use lower::{ArgumentPlace, Call, Kernel};
+use lower::{Kernel, Lowered};
 use strip::Strip;
 use tile::Tile;
 
@@ -71,9 +79,11 @@ pub struct Kernels {
     pub prepare: Vec<Step>,
     /// Runnable form of [`Planned::steps`].
     pub steps: Vec<Step>,
+    /// Runs of `steps` that are taken chunk by chunk.
+    pub groups: Vec<Range<usize>>,
     /// Owner of the machine code.
     pub code: Arc<Code>,
-    /// Size of the arena: the plan's, and the memory that single steps need for packed weights.
+    /// Size of the arena: the plan's, and the memory for packed weights.
     pub work_bytes: usize,
     /// Scratch of each worker.
     pub scratch_bytes: usize,
@@ -119,14 +129,16 @@ fn has_fma(isa: &OwnedTargetIsa) -> bool {
 /// # Errors
 /// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
 pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error> {
-    let lowered: Vec<lower::Lowered> =
-        planned.prepare.iter().chain(&planned.steps).map(|s| lower::lower(s, settings)).collect::<Result<_, _>>()?;
+    let prepare = planned.prepare.iter().map(|step| (step, None));
+    let main = planned.steps.iter().enumerate().map(|(at, step)| (step, planned.group(at).map(|group| group.images)));
+    let lowered: Vec<Lowered> =
+        prepare.chain(main).map(|(step, images)| lower::lower(step, settings, images)).collect::<Result<_, _>>()?;
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
     // the unit of each call, in order
     let mut called: Vec<u32> = Vec::new();
-    for call in lowered.iter().flat_map(|l| &l.calls) {
+    for call in lowered.iter().flat_map(Lowered::all) {
         for tile in call.kernel.tiles() {
             tiles.entry(tile.clone()).or_insert_with(|| {
                 units.push(Unit::Tile(tile));
@@ -142,59 +154,18 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
     let objects = with_strips(compile_all(&host, settings.isa, &units, &tiles)?)?;
     let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
-    let shared = planned.work_bytes.next_multiple_of(ALIGNMENT);
-    let step_bytes = lowered.iter().map(|l| l.step_bytes).max().unwrap_or(0);
-    let scratch_bytes = lowered.iter().flat_map(|l| &l.calls).map(|c| c.kernel.scratch()).max().unwrap_or(0);
-    let mut finished = Vec::new();
+    let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
+    let mut steps = Assembly::new(planned, &lowered);
     let mut called = called.into_iter();
-    for (step, lowered) in planned.prepare.iter().chain(&planned.steps).zip(&lowered) {
-        let mut runnable = Vec::new();
-        for call in &lowered.calls {
-            let entry = called.next().and_then(|index| entries.get(&index));
-            let kernel = *entry.ok_or_else(|| failed("a kernel has no address"))?;
-            runnable.push(runnable_step(step, call, kernel, shared));
-        }
-        if let Some(last) = runnable.last_mut() {
-            last.dead_after = step.dead_after.clone();
-            // the step's own memory is free again: what `prepare` left there, nobody needs
-            if lowered.step_bytes > 0 {
-                last.dead_after.push((shared, lowered.step_bytes));
-            }
-        }
-        finished.push(runnable);
+    let mut entry = || {
+        let entry = called.next().and_then(|index| entries.get(&index));
+        entry.copied().ok_or_else(|| failed("a kernel has no address"))
+    };
+    for (index, (step, lowered)) in planned.prepare.iter().chain(&planned.steps).zip(&lowered).enumerate() {
+        steps.add(step, lowered, index < planned.prepare.len(), &mut entry)?;
     }
-    let steps = finished.split_off(planned.prepare.len()).into_iter().flatten().collect();
-    let prepare = finished.into_iter().flatten().collect();
-    let work_bytes = if step_bytes == 0 { planned.work_bytes } else { shared + step_bytes.next_multiple_of(ALIGNMENT) };
-    let convolutions = lowered.into_iter().filter_map(|l| l.choice).collect();
-    Ok(Kernels { prepare, steps, code: Arc::new(code), work_bytes, scratch_bytes, functions, convolutions })
-}
-
-fn runnable_step(step: &PlannedStep, call: &Call, kernel: outrigger_runtime::KernelFn, shared: usize) -> Step {
-    let args: Vec<Argument> = call
-        .arguments
-        .iter()
-        .map(|a| Argument {
-            buffer: match a.place {
-                ArgumentPlace::Planned(Place::State(slot)) => BufferRef::State(slot),
-                ArgumentPlace::Planned(Place::Work(offset)) => BufferRef::Work(offset),
-                ArgumentPlace::Step(offset) => BufferRef::Work(shared + offset),
-            },
-            bytes: a.bytes,
-            write: a.write,
-            float: a.float,
-        })
-        .collect();
-    Step {
-        name: step.name.clone(),
-        kind: call.kind.to_string(),
-        kernel,
-        bytes: args.iter().map(|a| a.bytes as u64).sum(),
-        args,
-        chunks: call.chunks as u32,
-        flops: call.flops,
-        dead_after: Vec::new(),
-    }
+    let kernels = steps.finish(Arc::new(code), scratch_bytes, functions)?;
+    Ok(Kernels { convolutions: lowered.into_iter().filter_map(|l| l.choice).collect(), ..kernels })
 }
 
 /// A compiled function and the strips that it calls.
@@ -297,6 +268,8 @@ fn compile_unit(
         Unit::Tile(tile) => tile_clif::emit(tile, &mut e),
         Unit::Kernel(Kernel::Nest(nest)) => nest_emit::emit(nest, &mut e),
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
+        Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
+        Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),

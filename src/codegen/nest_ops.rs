@@ -1,7 +1,8 @@
 //! Operations as general loop nests.
 
+use super::conv::{Geometry, padded};
 use super::nest::{Combine, Coordinate, Load, Nest, NestStep};
-use crate::ops::{Binary, Conv2d, Op, Pool, ReduceKind};
+use crate::ops::{Binary, Op, Pool, ReduceKind};
 use crate::types::{DType, Shape, TensorType};
 
 /// Row-major strides of `operand` under the axes of `shape` (NumPy's rule: stretched axes stand still).
@@ -128,9 +129,6 @@ pub(super) fn nests(op: &Op, operands: &[TensorType], results: &[TensorType]) ->
         Op::MaxPoolGrad(pool, input) => max_pool_grad(pool, &operands[0].shape, input),
         Op::AvgPool(pool) => avg_pool(pool, &operands[0].shape, result),
         Op::AvgPoolGrad(pool, input) => avg_pool_grad(pool, &operands[0].shape, input),
-        Op::Conv2d(conv) => conv_forward(conv, operands, result),
-        Op::Conv2dGradInput(conv, _) => conv_grad_input(conv, operands, result),
-        Op::Conv2dGradWeight(conv, _) => conv_grad_weight(conv, operands, result),
         Op::Input(_)
         | Op::Parameter(..)
         | Op::Buffer(..)
@@ -138,6 +136,9 @@ pub(super) fn nests(op: &Op, operands: &[TensorType], results: &[TensorType]) ->
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
         | Op::MatMul(_)
+        | Op::Conv2d(_)
+        | Op::Conv2dGradInput(..)
+        | Op::Conv2dGradWeight(..)
         | Op::BatchNorm(_)
         | Op::BatchNormEval(_)
         | Op::BatchNormGrad
@@ -312,91 +313,12 @@ fn avg_pool_grad(pool: &Pool, output: &Shape, input: &Shape) -> Nest {
     pooled(pool, &result, vec![dy], steps, Combine::Sum, finish, 1)
 }
 
-fn product_nest(extents: &[usize], reduce: &[usize], a: Load, b: Load) -> Nest {
-    let steps = vec![NestStep::Load(0), NestStep::Load(1), NestStep::Binary(Binary::Mul, 0, 1)];
-    Nest::reduction(extents, reduce, vec![a, b], steps, vec![(Combine::Sum, 2)], vec![NestStep::Reduced(0)], 2)
-}
-
-/// Extents that every grouped convolution shares: groups, inputs and outputs of a group.
-fn groups(conv: &Conv2d, weight: &Shape) -> (usize, usize, usize) {
-    (conv.groups, weight.0[2], weight.0[3] / conv.groups)
-}
-
 fn load(arg: usize, coordinates: Vec<Coordinate>) -> Load {
     Load { arg, dtype: DType::F32, coordinates, otherwise: 0.0 }
 }
 
 fn free(term: usize, stride: usize) -> Coordinate {
     coordinate(&[(term, 1)], 0, None, stride)
-}
-
-/// Loops n, oy, ox, g, o | ky, kx, i. A depthwise convolution has o = 1 and vectors over g.
-fn conv_forward(conv: &Conv2d, operands: &[TensorType], result: &TensorType) -> Nest {
-    let (x, w, y) = (&operands[0].shape, &operands[1].shape, &result.shape);
-    let (count, ig, og) = groups(conv, w);
-    let (xs, ws) = (x.strides(), w.strides());
-    let (ky, kx, i) = (5, 6, 7);
-    let axis = |a: usize, out: usize, k: usize| {
-        let terms = [(out, conv.stride[a] as i64), (k, conv.dilation[a] as i64)];
-        coordinate(&terms, -(conv.padding[a][0] as i64), Some(x.0[a + 1]), xs[a + 1])
-    };
-    let xl = load(0, vec![free(0, xs[0]), axis(0, 1, ky), axis(1, 2, kx), free(3, ig), free(i, 1)]);
-    let wl = load(1, vec![free(ky, ws[0]), free(kx, ws[1]), free(i, ws[2]), free(3, og), free(4, 1)]);
-    let nest = product_nest(&[y.0[0], y.0[1], y.0[2], count, og], &[w.0[0], w.0[1], ig], xl, wl);
-    drop_unit_last(nest)
-}
-
-/// Loops n, y, x, g, i | ky, kx, o.
-fn conv_grad_input(conv: &Conv2d, operands: &[TensorType], result: &TensorType) -> Nest {
-    let (dy, w, x) = (&operands[0].shape, &operands[1].shape, &result.shape);
-    let (count, ig, og) = groups(conv, w);
-    let (ys, ws) = (dy.strides(), w.strides());
-    let (ky, kx, o) = (5, 6, 7);
-    let axis = |a: usize, pixel: usize, k: usize| Coordinate {
-        terms: vec![(pixel, 1), (k, -(conv.dilation[a] as i64))],
-        offset: conv.padding[a][0] as i64,
-        divisor: conv.stride[a] as i64,
-        extent: Some(dy.0[a + 1]),
-        stride: ys[a + 1] as i64,
-    };
-    let yl = load(0, vec![free(0, ys[0]), axis(0, 1, ky), axis(1, 2, kx), free(3, og), free(o, 1)]);
-    let wl = load(1, vec![free(ky, ws[0]), free(kx, ws[1]), free(4, ws[2]), free(3, og), free(o, 1)]);
-    let nest = product_nest(&[x.0[0], x.0[1], x.0[2], count, ig], &[w.0[0], w.0[1], og], yl, wl);
-    drop_unit_last(nest)
-}
-
-/// Loops ky, kx, i, g, o | n, oy, ox.
-fn conv_grad_weight(conv: &Conv2d, operands: &[TensorType], result: &TensorType) -> Nest {
-    let (x, dy, w) = (&operands[0].shape, &operands[1].shape, &result.shape);
-    let (count, ig, og) = groups(conv, w);
-    let (xs, ys) = (x.strides(), dy.strides());
-    let (n, oy, ox) = (5, 6, 7);
-    let axis = |a: usize, k: usize, out: usize| {
-        let terms = [(out, conv.stride[a] as i64), (k, conv.dilation[a] as i64)];
-        coordinate(&terms, -(conv.padding[a][0] as i64), Some(x.0[a + 1]), xs[a + 1])
-    };
-    let xl = load(0, vec![free(n, xs[0]), axis(0, 0, oy), axis(1, 1, ox), free(3, ig), free(2, 1)]);
-    let yl = load(1, vec![free(n, ys[0]), free(oy, ys[1]), free(ox, ys[2]), free(3, og), free(4, 1)]);
-    let nest = product_nest(&[w.0[0], w.0[1], ig, count, og], &[dy.0[0], dy.0[1], dy.0[2]], xl, yl);
-    drop_unit_last(nest)
-}
-
-/// Removes a last output axis of extent 1, so that the one before it can be taken in vectors.
-fn drop_unit_last(mut nest: Nest) -> Nest {
-    if nest.extents.last() != Some(&1) {
-        return nest;
-    }
-    nest.extents.pop();
-    let removed = nest.extents.len();
-    for load in &mut nest.loads {
-        for c in &mut load.coordinates {
-            c.terms.retain(|(l, _)| *l != removed);
-            for (l, _) in &mut c.terms {
-                *l -= usize::from(*l > removed);
-            }
-        }
-    }
-    nest
 }
 
 /// `[rows, columns] → [rows, whole panels]` with zeros, for weights whose last axis is ragged.
@@ -410,4 +332,31 @@ pub(super) fn pack_transposed(outer: usize, rows: usize, columns: usize, to: usi
     let guard = (to != rows).then_some(rows);
     let load = load(0, vec![free(0, rows * columns), free(1, 1), coordinate(&[(2, 1)], 0, guard, columns)]);
     gather(load, &TensorType::f32([outer, columns, to]))
+}
+
+/// Weights of a convolution of groups as the tiles of its parts read them: a part's groups are blocks on a diagonal
+/// of zeros, in rows of whole panels. `transposed` swaps the channels of each block.
+///
+/// ```text
+///   HWIO, 4 groups ▓ of 2×2      parts of 2 groups, for each tap
+///   ▓▓▓▓▓▓▓▓                     ▓▓00  ▓▓00
+///   ▓▓▓▓▓▓▓▓                     ▓▓00  ▓▓00
+///                                00▓▓  00▓▓
+///                                00▓▓  00▓▓
+/// ```
+pub(super) fn pack_groups(g: &Geometry, transposed: bool) -> Nest {
+    let (ci, co) = (g.ci / g.conv.groups, g.co / g.conv.groups);
+    let (rows, columns) = if transposed { (co, ci) } else { (ci, co) };
+    // loops: part, tap, group of the row, row, group of the column, column
+    let (group_i, i, group_o, o) = if transposed { (4, 5, 2, 3) } else { (2, 3, 4, 5) };
+    let same = coordinate(&[(group_i, 1), (group_o, -1)], 0, Some(1), 0);
+    let coordinates =
+        vec![free(0, g.part_co()), free(1, ci * g.co), free(i, g.co), free(group_o, co), free(o, 1), same];
+    let row = padded(g.merged * columns);
+    let block = g.merged * rows * row;
+    let strides = [g.taps() * block, block, rows * row, row, columns, 1].map(|s| s as i64).to_vec();
+    let extents = [g.parts(), g.taps(), g.merged, rows, g.merged, columns];
+    let mut nest = Nest::map(&extents, vec![load(0, coordinates)], vec![NestStep::Load(0)], vec![(0, 1, DType::F32)]);
+    nest.placement = Some((strides, 0));
+    nest
 }

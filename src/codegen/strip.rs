@@ -96,11 +96,17 @@ pub(super) enum Op {
         yes: Vector,
         no: Vector,
     },
-    /// A vector of zeros that [`Op::Accumulate`] adds to.
+    /// A vector of zeros that [`Op::Accumulate`] and [`Op::MultiplyAdd`] add to.
     Sum,
     Accumulate {
         sum: Vector,
         value: Vector,
+    },
+    /// `sum += a·b` with one rounding.
+    MultiplyAdd {
+        sum: Vector,
+        a: Vector,
+        b: Vector,
     },
     Store(Place, Vector),
     /// Runs what follows, up to its [`Op::End`]; each turn pointers step by these bytes.
@@ -119,15 +125,16 @@ impl Op {
             Op::Sqrt(a) | Op::Store(_, a) => vec![a],
             Op::Arithmetic(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
             Op::Accumulate { sum, value } => vec![sum, value],
+            Op::MultiplyAdd { sum, a, b } => vec![sum, a, b],
             Op::Blend { mask, yes, no } => vec![mask, yes, no],
             Op::MulAdd(a, b, c) => vec![a, b, c],
         }
     }
-    /// The memory that it touches, as pointer and offset.
-    pub(super) fn address(&self) -> Option<(usize, i64)> {
+    /// The memory that it touches; a broadcast's is one lane.
+    pub(super) fn place(&self) -> Option<Place> {
         match *self {
-            Op::Load(place) | Op::Store(place, _) => Some((place.pointer, place.offset)),
-            Op::Broadcast { pointer, offset } => Some((pointer, offset)),
+            Op::Load(place) | Op::Store(place, _) => Some(place),
+            Op::Broadcast { pointer, offset } => Some(Place { pointer, offset, lanes: 1 }),
             Op::Arithmetic(..)
             | Op::MulAdd(..)
             | Op::Sqrt(_)
@@ -135,15 +142,9 @@ impl Op {
             | Op::Blend { .. }
             | Op::Sum
             | Op::Accumulate { .. }
+            | Op::MultiplyAdd { .. }
             | Op::Loop { .. }
             | Op::End => None,
-        }
-    }
-    /// The lanes of a place.
-    pub(super) fn lanes(&self) -> Option<usize> {
-        match self {
-            Op::Load(place) | Op::Store(place, _) => Some(place.lanes),
-            _ => None,
         }
     }
 }
@@ -163,22 +164,50 @@ pub(super) struct Strip {
 }
 
 impl Strip {
+    /// Fills `bytes` (a multiple of 4) behind its pointer with zeros.
+    pub(super) fn zeros(isa: Isa, bytes: usize) -> Option<Strip> {
+        /// Vectors of one turn.
+        const VECTORS: usize = 4;
+        let (lanes, vector) = (isa.lanes(), isa.lanes() as i64 * 4);
+        let mut b = Builder::new(isa, 1, 0);
+        let zero = b.constant(0.0);
+        let store = |b: &mut Builder, v: usize, lanes: usize| {
+            b.store(Place { pointer: 0, offset: v as i64 * vector, lanes }, zero);
+        };
+        let (whole, ragged) = (bytes / 4 / lanes, bytes / 4 % lanes);
+        let turns = whole / VECTORS;
+        b.repeat(Times::Static(turns), &[(0, VECTORS as i64 * vector)], |b| {
+            (0..VECTORS).for_each(|v| store(b, v, lanes))
+        });
+        (turns * VECTORS..whole).for_each(|v| store(&mut b, v, lanes));
+        if ragged > 0 {
+            store(&mut b, whole, ragged);
+        }
+        b.finish()
+    }
     /// Eight-byte entries of the table.
     pub(super) fn table(&self) -> usize {
-        let mut depth = 0;
-        let deepest = self.line.iter().map(|op| {
-            match op {
-                Op::Loop { .. } => depth += 1,
-                Op::End => depth -= 1,
-                _ => {}
+        self.pointers + self.counts + self.depths().into_iter().max().unwrap_or(0)
+    }
+    /// The number of loops around each position of the line.
+    pub(super) fn depths(&self) -> Vec<usize> {
+        let mut depth = 0usize;
+        let mut depths = Vec::with_capacity(self.line.len());
+        for op in &self.line {
+            if matches!(op, Op::End) {
+                depth = depth.saturating_sub(1);
             }
-            depth
-        });
-        self.pointers + self.counts + deepest.max().unwrap_or(0)
+            depths.push(depth);
+            if matches!(op, Op::Loop { .. }) {
+                depth += 1;
+            }
+        }
+        depths
     }
     /// Numbers of lanes below a whole vector that places have.
     pub(super) fn ragged(&self) -> BTreeSet<usize> {
-        self.line.iter().filter_map(Op::lanes).filter(|&lanes| lanes < self.isa.lanes()).collect()
+        let vectors = self.line.iter().filter(|op| matches!(op, Op::Load(_) | Op::Store(..)));
+        vectors.filter_map(|op| op.place()).map(|p| p.lanes).filter(|&lanes| lanes < self.isa.lanes()).collect()
     }
 }
 
@@ -243,6 +272,9 @@ impl Builder {
     }
     pub(super) fn accumulate(&mut self, sum: Vector, value: Vector) {
         self.push(Op::Accumulate { sum, value });
+    }
+    pub(super) fn multiply_add(&mut self, sum: Vector, a: Vector, b: Vector) {
+        self.push(Op::MultiplyAdd { sum, a, b });
     }
     /// Repeats what `body` writes.
     pub(super) fn repeat(&mut self, times: Times, strides: &[(usize, i64)], body: impl FnOnce(&mut Self)) {

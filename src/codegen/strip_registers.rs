@@ -55,7 +55,7 @@ impl Free {
 
 /// Registers for `strip`, or `None` if there are too few, or if an offset exceeds an instruction's.
 pub(super) fn allocate(strip: &Strip) -> Option<Allocation> {
-    let reach = |op: &Op| op.address().is_none_or(|(_, offset)| i32::try_from(offset).is_ok());
+    let reach = |op: &Op| op.place().is_none_or(|place| i32::try_from(place.offset).is_ok());
     if !strip.line.iter().all(reach) {
         return None;
     }
@@ -101,7 +101,7 @@ fn makes_value(op: &Op) -> bool {
         | Op::Compare(..)
         | Op::Blend { .. }
         | Op::Sum => true,
-        Op::Accumulate { .. } | Op::Store(..) | Op::Loop { .. } | Op::End => false,
+        Op::Accumulate { .. } | Op::MultiplyAdd { .. } | Op::Store(..) | Op::Loop { .. } | Op::End => false,
     }
 }
 
@@ -136,16 +136,10 @@ fn last_uses(line: &[Op]) -> Vec<usize> {
 }
 
 fn pointers(strip: &Strip) -> Vec<Option<usize>> {
-    let mut depth = 0usize;
     let mut deepest = vec![0; strip.pointers];
-    for op in &strip.line {
-        match op {
-            Op::Loop { .. } => depth += 1,
-            Op::End => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if let Some((pointer, _)) = op.address() {
-            deepest[pointer] = deepest[pointer].max(depth);
+    for (op, depth) in strip.line.iter().zip(strip.depths()) {
+        if let Some(place) = op.place() {
+            deepest[place.pointer] = deepest[place.pointer].max(depth);
         }
     }
     let mut order: Vec<usize> = (0..strip.pointers).collect();
@@ -155,4 +149,95 @@ fn pointers(strip: &Strip) -> Vec<Option<usize>> {
         places[pointer] = Some(register);
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::strip::{Arithmetic, Builder, Comparison, Place, Times};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Some operations at a depth, from values that may be used there; inner lines in between.
+    fn write(b: &mut Builder, choices: &mut impl Iterator<Item = usize>, mut values: Vec<Vector>, depth: usize) {
+        while let Some(choice) = choices.next() {
+            let of = |at: usize| values[at % values.len()];
+            let place = Place { pointer: 0, offset: 0, lanes: 1 + choice % 16 };
+            match choice % 9 {
+                0 => values.push(b.load(place)),
+                1..=3 => values.push(b.arithmetic(Arithmetic::Add, of(choice / 9), of(choice / 81))),
+                4 => {
+                    let mask = b.compare(Comparison::Less, of(choice / 9), of(choice / 81));
+                    values.push(b.blend(mask, of(choice / 81), of(choice / 9)));
+                }
+                5 => b.store(place, of(choice / 9)),
+                6 if depth < 3 => {
+                    let sum = b.sum();
+                    b.repeat(Times::Static(2), &[], |b| {
+                        b.accumulate(sum, of(choice / 9));
+                        let inside: Vec<usize> = choices.by_ref().take(choice / 9 % 9).collect();
+                        write(b, &mut inside.into_iter(), values.clone(), depth + 1);
+                    });
+                    values.push(sum);
+                }
+                _ => values.push(b.constant((choice % 5) as f32)),
+            }
+        }
+    }
+
+    /// Runs the line with names in place of numbers: every loop twice, as what a first turn leaves must suit the next.
+    fn run(
+        strip: &Strip,
+        allocation: &Allocation,
+        range: std::ops::Range<usize>,
+        held: &mut HashMap<(bool, usize), Vector>,
+    ) {
+        let mask = |v: Vector| match v {
+            Vector::Result(at) => strip.isa == Isa::Avx512 && matches!(strip.line[at], Op::Compare(..)),
+            Vector::Constant(_) => false,
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let op = &strip.line[at];
+            for operand in op.operands() {
+                assert_eq!(held.get(&(mask(operand), allocation.of(operand))), Some(&operand), "at {at} of {strip:?}");
+            }
+            if makes_value(op) {
+                let result = Vector::Result(at);
+                held.insert((mask(result), allocation.of(result)), result);
+            }
+            if matches!(op, Op::Loop { .. }) {
+                let depth = strip.depths()[at];
+                let end = (at + 1..range.end).find(|&e| strip.depths()[e] == depth).unwrap_or(range.end);
+                for _ in 0..2 {
+                    run(strip, allocation, at + 1..end, held);
+                }
+                at = end;
+            }
+            at += 1;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// No register is given away while its value is needed.
+        #[test]
+        fn values_stay_in_their_registers(choices in prop::collection::vec(0usize..10_000, 1..40), wide in any::<bool>()) {
+            let mut b = Builder::new(if wide { Isa::Avx512 } else { Isa::Avx2 }, 1, 0);
+            let first = vec![b.constant(0.5), b.broadcast(0, 0)];
+            write(&mut b, &mut choices.into_iter(), first, 0);
+            if let Some(strip) = b.finish() {
+                let allocation = allocate(&strip).unwrap();
+                let constants = (0..strip.constants.len()).map(Vector::Constant);
+                let mut held = constants.map(|c| ((false, allocation.of(c)), c)).collect();
+                run(&strip, &allocation, 0..strip.line.len(), &mut held);
+                for &(lanes, register) in allocation.masks() {
+                    prop_assert!(lanes < strip.isa.lanes());
+                    prop_assert!(!held.contains_key(&(wide, register)), "the mask of {lanes} lanes was overwritten");
+                }
+            }
+        }
+    }
 }

@@ -301,6 +301,11 @@ impl<'s> Assembler<'s> {
                 self.push(Instruction::with3(code, sum, sum, self.vector(value))?);
                 Ok(())
             }
+            Op::MultiplyAdd { sum, a, b } => {
+                let code = code!(self, EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+                self.push(Instruction::with3(code, self.vector(sum), self.vector(a), self.vector(b))?);
+                Ok(())
+            }
             Op::Sqrt(a) => {
                 let code = code!(self, EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er, VEX_Vsqrtps_ymm_ymmm256);
                 self.push(Instruction::with2(code, self.vector(this), self.vector(a))?);

@@ -18,7 +18,7 @@ use super::tile::{Calls, Tile};
 use super::winograd::TAPS;
 use super::winograd_filter::Filter;
 use super::winograd_forward::{Convolution, Taker};
-use super::winograd_grid::Grid;
+use super::winograd_grid::{Grid, clear_around};
 
 /// Gradients of a convolution by Winograd. Arguments: operands, results, then the rotated, transposed weight in
 /// Winograd's domain if there is a data gradient.
@@ -103,13 +103,18 @@ impl WinogradBackward {
         let g = &self.geometry;
         let layout = self.layout();
         let scratch = e.scratch();
-        let block = |e: &mut Emit<'_>, ([rows, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| {
-            let base = e.offset(scratch, at);
-            e.clear(base, rows * columns * padded(channels) * 4);
-            Block { base, columns, pixel: padded(channels) as i64 * F, low }
+        let block = |e: &mut Emit<'_>, ([_, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| Block {
+            base: e.offset(scratch, at),
+            columns,
+            pixel: padded(channels) as i64 * F,
+            low,
         };
         let dy = block(e, layout.dy, g.co, self.low());
         let x = block(e, layout.x, g.ci, [0, 1].map(|a| g.conv.padding[a][0]));
+        clear_around(e, &dy, layout.dy.0[0], g.output, g.co);
+        if self.filter.is_some() {
+            clear_around(e, &x, layout.x.0[0], g.size, g.ci);
+        }
         let inner = e.offset(dy.base, dy.inner());
         self.gradient.clear_sums(e, g.co);
         let programs = [self.filter.as_ref(), self.data.as_ref()];

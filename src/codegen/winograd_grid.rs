@@ -13,7 +13,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{F, Scratch, padded};
+use super::conv::{Block, F, Scratch, padded};
 use super::emit::{Count, Emit};
 use super::isa::Isa;
 use super::tile::{Calls, Loop, Tile, Turn, tile_size};
@@ -124,6 +124,28 @@ impl Batch {
             e.call(function, &[a, b, c]);
         }
     }
+}
+
+/// Zeroes what is around an image of `size` pixels in a block of `rows` rows, and where its channels are ragged the
+/// whole block: what is filled with an image again and again.
+pub(super) fn clear_around(e: &mut Emit<'_>, block: &Block, rows: usize, size: [usize; 2], channels: usize) {
+    let row = block.row() as usize;
+    if channels != padded(channels) {
+        return e.clear(block.base, rows * row);
+    }
+    let [above, left] = block.low;
+    let pixel = block.pixel as usize;
+    let [below, right] = [rows - above - size[0], block.columns - left - size[1]];
+    e.clear(block.base, above * row);
+    let under = e.offset(block.base, ((rows - below) * row) as i64);
+    e.clear(under, below * row);
+    let first = e.offset(block.base, (above * row) as i64);
+    e.repeat(Count::Static(size[0]), &[(first, row as i64)], &[], |e, at, _| {
+        e.clear(at[0], left * pixel);
+        let behind = e.offset(at[0], ((left + size[1]) * pixel) as i64);
+        e.clear(behind, right * pixel);
+        Vec::new()
+    });
 }
 
 impl Grid {

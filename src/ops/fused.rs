@@ -23,7 +23,17 @@ pub enum Anchor {
     /// No anchor: an element-wise chain over this shape (only the result program is used). Its operands
     /// broadcast in any way if it makes no partial sums.
     Map(Shape),
-    /// A convolution of one group. The source program makes `x`; operand 0 is the weight.
+    /// No anchor, and one element-wise chain over several shapes: the updates of all parameters, say. The
+    /// operands are `shared` scalars, then the tensors of each segment; to the result program, which runs once
+    /// for each segment, they are the scalars and the tensors of that segment alone. Results likewise lie
+    /// segment by segment; there are no partial sums.
+    Maps {
+        /// Shape of each segment's tensors.
+        segments: Vec<Shape>,
+        /// Operands that every segment reads.
+        shared: usize,
+    },
+    /// A convolution. The source program makes `x`; operand 0 is the weight.
     Conv2d {
         /// Attributes.
         conv: Conv2d,
@@ -32,7 +42,7 @@ pub enum Anchor {
         /// Shape of the weight (HWIO).
         weight: Shape,
     },
-    /// The gradients of a convolution of one group. The gradient program makes `dy`; with `data` operand 0 is the
+    /// The gradients of a convolution. The gradient program makes `dy`; with `data` operand 0 is the
     /// weight and the result program receives `dx`; with `filter` the source program makes `x` and the
     /// last result is the weight gradient in partial sums, `[chunks, kh, kw, i, o]`.
     ConvBackward {
@@ -54,6 +64,7 @@ impl Anchor {
     pub fn name(&self) -> &'static str {
         match self {
             Anchor::Map(_) => "map",
+            Anchor::Maps { .. } => "maps",
             Anchor::Conv2d { .. } => "fused_conv2d",
             Anchor::ConvBackward { data: true, filter: true, .. } => "fused_conv2d_backward",
             Anchor::ConvBackward { data: true, .. } => "fused_conv2d_grad_input",
@@ -200,7 +211,7 @@ impl Fused {
     /// Whether operand 0 is a convolution weight.
     pub fn has_weight(&self) -> bool {
         match self.anchor {
-            Anchor::Map(_) => false,
+            Anchor::Map(_) | Anchor::Maps { .. } => false,
             Anchor::Conv2d { .. } => true,
             Anchor::ConvBackward { data, .. } => data,
         }
@@ -208,7 +219,7 @@ impl Fused {
     /// Whether the source program is in use.
     pub fn has_source(&self) -> bool {
         match self.anchor {
-            Anchor::Map(_) => false,
+            Anchor::Map(_) | Anchor::Maps { .. } => false,
             Anchor::Conv2d { .. } => true,
             Anchor::ConvBackward { filter, .. } => filter,
         }
@@ -221,10 +232,12 @@ impl Fused {
     pub fn has_result(&self) -> bool {
         !matches!(self.anchor, Anchor::ConvBackward { data: false, .. })
     }
-    /// Items that are cut into chunks: images, or for a map the rows before the last axis.
+    /// Items that are cut into chunks: images, or for a map the rows before the last axis, or the elements of
+    /// all segments.
     pub fn items(&self) -> usize {
         match &self.anchor {
             Anchor::Map(shape) => shape.elements() / shape.last(),
+            Anchor::Maps { segments, .. } => segments.iter().map(Shape::elements).sum(),
             Anchor::Conv2d { input, .. } | Anchor::ConvBackward { input, .. } => input.0[0],
         }
     }
@@ -236,15 +249,10 @@ impl Fused {
                 source::check_type(&TensorType::f32(shape.clone()))?;
                 (shape.clone(), shape.clone())
             }
+            Anchor::Maps { segments, shared } => return self.infer_segments(segments, *shared, inputs),
             Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
                 let (x, w) = (TensorType::f32(input.clone()), TensorType::f32(weight.clone()));
                 source::check_type(&x).and(source::check_type(&w))?;
-                if conv.groups != 1 {
-                    return Err(Mismatch::new(format!(
-                        "a fused kernel takes convolutions of one group, got {}; leave them unfused",
-                        conv.groups
-                    )));
-                }
                 let y = conv.infer(&x, &w)?;
                 source::check_type(&y)?;
                 if self.has_weight() && inputs.first().is_none_or(|w| **w != TensorType::f32(weight.clone())) {
@@ -284,6 +292,47 @@ impl Fused {
         }
         if results.is_empty() {
             return Err(Mismatch::new("a fused kernel must have at least one result"));
+        }
+        Ok(results)
+    }
+
+    /// The operands of [`Anchor::Maps`] that segment `index` of `count` reads, as its program numbers them.
+    pub fn segment_operands<T: Clone>(operands: &[T], shared: usize, index: usize, count: usize) -> Vec<T> {
+        let own = operands.len().saturating_sub(shared) / count.max(1);
+        let first = shared + index * own;
+        let mut all = operands.get(..shared).unwrap_or_default().to_vec();
+        all.extend_from_slice(operands.get(first..first + own).unwrap_or_default());
+        all
+    }
+
+    fn infer_segments(
+        &self,
+        segments: &[Shape],
+        shared: usize,
+        inputs: &[&TensorType],
+    ) -> Result<Vec<TensorType>, Mismatch> {
+        let count = segments.len();
+        if count == 0 || inputs.len() < shared || !(inputs.len() - shared).is_multiple_of(count) {
+            return Err(Mismatch::new(format!(
+                "{} operands are not {shared} scalars and as many tensors for each of {count} segments",
+                inputs.len()
+            )));
+        }
+        if self.result.has_sums() || self.result.outputs.is_empty() {
+            return Err(Mismatch::new("a kernel over several shapes stores at least one tensor, and sums none"));
+        }
+        if let Some(ty) = inputs[..shared].iter().find(|ty| ty.shape.rank() != 0) {
+            return Err(Mismatch::new(format!("segments of different shapes share scalars, got {ty}")));
+        }
+        let mut results = Vec::new();
+        for (index, shape) in segments.iter().enumerate() {
+            source::check_type(&TensorType::f32(shape.clone()))?;
+            let own = Fused::segment_operands(inputs, shared, index, count);
+            if let Some(ty) = own[shared..].iter().find(|ty| ty.shape != *shape) {
+                return Err(Mismatch::new(format!("segment {index} takes tensors of shape {shape}, got {ty}")));
+            }
+            self.result.check(shape, &own, false, false)?;
+            results.extend(self.result.results(shape, self.chunks));
         }
         Ok(results)
     }

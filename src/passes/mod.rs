@@ -3,7 +3,7 @@
 //! ```text
 //!  portable graph                                     machine level
 //!  dead-code ▶ constants ▶ canonicalise ▶ common ▶ fold-batch-norm ▶ lower ▶ common-lowered
-//!     ▶ pair-backward ▶ epilogue ▶ prologue ▶ chains ──▶ Fused kernels, coefficients, what has no anchor
+//!     ▶ pair-backward ▶ epilogue ▶ prologue ▶ chains ▶ updates ──▶ Fused kernels, coefficients, what has no anchor
 //! ```
 //!
 //! A pass adds nodes and redirects uses in one checked [`crate::graph::Patch`]; what nothing uses any
@@ -98,6 +98,12 @@ pub const PASSES: &[Pass] = &[
         what: "the remaining element-wise operations over one shape become one kernel",
         mandatory: false,
         run: fusion::chains::run,
+    },
+    Pass {
+        name: "updates",
+        what: "one kernel for the updates of all parameters",
+        mandatory: false,
+        run: fusion::updates::run,
     },
 ];
 

@@ -10,7 +10,7 @@
 //! one by one, not by a vector that reaches back), and keeps no partial sums in that place. Elements are
 //! divided among threads by index, so no other thread reads them.
 
-use crate::ops::{Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
 use crate::types::TensorType;
 
 /// Whether `op` reads operand `operand` only at the index at which it writes result `result`, with
@@ -30,7 +30,7 @@ pub(super) fn same_index(
     }
     match op {
         Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => true,
-        Op::Fused(fused) => fused_same_index(fused, operand, result),
+        Op::Fused(fused) => fused_same_index(fused, operands.len(), operand, result),
         // the running statistics: channel by channel, old and new at one index
         Op::Coefficients(_) => operand == result && (operand == 4 || operand == 5),
         Op::Input(_)
@@ -67,7 +67,13 @@ pub(super) fn same_index(
 /// A full result of the result program, and an operand that this program alone reads (a residual, say):
 /// the other programs feed windows, and a weight is read as a whole. Sums are written after the last read
 /// of a chunk and have another shape; they never share.
-fn fused_same_index(fused: &Fused, operand: usize, result: usize) -> bool {
+fn fused_same_index(fused: &Fused, operands: usize, operand: usize, result: usize) -> bool {
+    if let Anchor::Maps { segments, shared } = &fused.anchor {
+        // each segment's tensors only
+        let own = (operands - shared) / segments.len();
+        let segment = operand.checked_sub(*shared).map(|i| i / own);
+        return segment == Some(result / fused.result.outputs.len());
+    }
     let programs = [(fused.has_source(), &fused.source), (fused.has_gradient(), &fused.gradient)];
     let used = |program: &Program| program.steps.contains(&Step::Operand(operand));
     if (fused.has_weight() && operand == 0) || programs.iter().any(|&(on, p)| on && used(p)) {

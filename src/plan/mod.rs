@@ -1,9 +1,9 @@
 //! The plan: in which order nodes run and where each value lives. Pure functions, nothing runs here.
 //!
 //! ```text
-//!  Graph ─▶ tasks ─▶ schedule ─▶ liveness ─▶ memory ─▶ Planned ─▶ verify
-//!           what     in which    buffers,    offsets   steps with
-//!           runs     order       lifetimes             places
+//!  Graph ─▶ tasks ─▶ schedule ─▶ groups ─▶ liveness ─▶ memory ─▶ Planned ─▶ verify
+//!           what     in which    image by  buffers,    offsets   steps with
+//!           runs     order       image     lifetimes             places
 //! ```
 //!
 //! What a kernel may rely on and must keep to:
@@ -20,6 +20,7 @@ use crate::graph::Graph;
 use crate::ops::Op;
 use crate::types::TensorType;
 
+mod groups;
 mod inplace;
 mod labels;
 mod liveness;
@@ -31,6 +32,9 @@ mod tests;
 mod text;
 mod verify;
 
+pub use groups::Group;
+
+use liveness::Buffer;
 use tasks::{Origin, Tasks};
 
 /// Plans a graph: order, lifetimes, places. A pure function of the graph.
@@ -41,28 +45,43 @@ use tasks::{Origin, Tasks};
 pub fn plan(graph: &Graph) -> Result<Planned, Error> {
     let tasks = Tasks::of(graph)?;
     let order = schedule::schedule(&tasks);
-    let lives = liveness::analyse(&tasks, &order);
-    let layout = memory::assign(&lives.buffers);
-    let planned = assemble(graph.name(), tasks, &order, &lives, &layout);
+    let groups = groups::find(&tasks, &order);
+    let lives = liveness::analyse(&tasks, &order, &groups);
+    let layouts = Layouts { work: memory::assign(&lives.work.buffers), image: memory::assign(&lives.image.buffers) };
+    let planned = assemble(graph.name(), tasks, &order, groups, &lives, &layouts);
     if cfg!(debug_assertions) {
         planned.verify()?;
     }
     Ok(planned)
 }
 
+/// Offsets in the arena and in a worker's memory for one image.
+struct Layouts {
+    work: memory::Layout,
+    image: memory::Layout,
+}
+
 /// Writes down what the stages decided.
-fn assemble(name: &str, all: Tasks, order: &[usize], lives: &liveness::Lives, layout: &memory::Layout) -> Planned {
-    let place = |item: usize| match (all.items[item].slot, all.items[item].origin) {
-        (Some(slot), _) | (None, Origin::State(slot)) => Place::State(slot),
-        (None, Origin::Input | Origin::Constant | Origin::Task(_)) => {
-            Place::Work(lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]))
-        }
+fn assemble(
+    name: &str,
+    all: Tasks,
+    order: &[usize],
+    groups: Vec<Group>,
+    lives: &liveness::Lives,
+    layouts: &Layouts,
+) -> Planned {
+    let place = |item: usize| match (all.items[item].slot, all.items[item].origin, lives.buffer_of[item]) {
+        (Some(slot), ..) | (None, Origin::State(slot), _) => Place::State(slot),
+        (None, _, Some(Buffer::Work(buffer))) => Place::Work(layouts.work.offsets[buffer]),
+        (None, _, Some(Buffer::Image(buffer))) => Place::Image(layouts.image.offsets[buffer]),
+        // what nobody reads has no memory and no reader
+        (None, _, None) => Place::Work(0),
     };
     let placed = |(item, ty): &(usize, TensorType)| Placed { ty: ty.clone(), place: place(*item) };
     let mut dead_after: Vec<Vec<(usize, usize)>> = vec![Vec::new(); order.len()];
-    for (buffer, interval) in lives.buffers.iter().enumerate() {
-        if !lives.kept[buffer] {
-            dead_after[interval.last].push((layout.offsets[buffer], interval.bytes));
+    for (buffer, interval) in lives.work.buffers.iter().enumerate() {
+        if !lives.work.kept[buffer] {
+            dead_after[interval.last].push((layouts.work.offsets[buffer], interval.bytes));
         }
     }
     let (mut prepare, mut steps) = (Vec::new(), Vec::new());
@@ -82,7 +101,13 @@ fn assemble(name: &str, all: Tasks, order: &[usize], lives: &liveness::Lives, la
         placed: Placed { ty: n.ty.clone(), place: place(n.item) },
         classes: n.classes,
     };
-    let offset = |item: usize| lives.buffer_of[item].map_or(0, |buffer| layout.offsets[buffer]);
+    let offset = |item: usize| match place(item) {
+        Place::Work(offset) => offset,
+        Place::State(_) | Place::Image(_) => 0,
+    };
+    // positions among the steps of a run
+    let before = prepare.len();
+    let groups = groups.into_iter().map(|g| Group { steps: g.steps.start - before..g.steps.end - before, ..g });
     Planned {
         name: name.to_string(),
         prepare,
@@ -91,7 +116,9 @@ fn assemble(name: &str, all: Tasks, order: &[usize], lives: &liveness::Lives, la
         constants: all.constants.iter().map(|(item, bytes)| (offset(*item), bytes.clone())).collect(),
         inputs: all.inputs.iter().map(port).collect(),
         outputs: all.outputs.iter().map(port).collect(),
-        work_bytes: layout.bytes,
+        groups: groups.collect(),
+        work_bytes: layouts.work.bytes,
+        image_bytes: layouts.image.bytes,
         live_bytes: lives.peak(),
         writes_states: all.writes_states(),
     }
@@ -104,6 +131,9 @@ pub enum Place {
     State(usize),
     /// In the work arena at this byte offset, a multiple of [`ALIGNMENT`].
     Work(usize),
+    /// In the worker's own memory at this byte offset, a multiple of [`ALIGNMENT`], and only the image that the
+    /// worker has at hand: made and read within one [`Group`].
+    Image(usize),
 }
 
 /// Every buffer starts at a multiple of a cache line, which is also the widest vector.
@@ -173,8 +203,12 @@ pub struct Planned {
     pub inputs: Vec<Port>,
     /// Outputs in order.
     pub outputs: Vec<Port>,
+    /// Runs of `steps` that are taken image by image, in order.
+    pub groups: Vec<Group>,
     /// Size of the arena in bytes.
     pub work_bytes: usize,
+    /// Memory of each worker for what groups make of one image, in bytes.
+    pub image_bytes: usize,
     /// The largest sum of bytes that are live at one step of this schedule: no plan can be smaller.
     pub live_bytes: usize,
     /// Whether a run changes state.

@@ -41,7 +41,7 @@ pub(super) fn schedule(all: &Tasks) -> Vec<usize> {
     for key in KEYS {
         let order = sink(all, list(all, key));
         if orders.iter().all(|(_, _, other)| *other != order) {
-            orders.push((liveness::analyse(all, &order).peak(), travel(all, &order), order));
+            orders.push((liveness::analyse(all, &order, &[]).peak(), travel(all, &order), order));
         }
     }
     let smallest = orders.iter().map(|o| o.0).min().unwrap_or(0);

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ALIGNMENT, Place, Placed, Planned, PlannedStep};
+use super::{ALIGNMENT, Group, Place, Placed, Planned, PlannedStep};
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::State(slot) => write!(f, "state {slot}"),
             Place::Work(offset) => write!(f, "@{offset}"),
+            Place::Image(offset) => write!(f, "image @{offset}"),
         }
     }
 }
@@ -47,12 +48,17 @@ impl Planned {
         format!("arena {}, largest live set {} ({ratio:.2})", size(self.work_bytes), size(self.live_bytes))
     }
 
+    /// The group of the step at this position.
+    pub fn group(&self, step: usize) -> Option<&Group> {
+        self.groups.iter().find(|group| group.steps.contains(&step))
+    }
+
     /// Aligned bytes of the arena that are live while each step runs, those of `prepare` first.
     pub fn live_per_step(&self) -> Vec<usize> {
         let mut live: BTreeMap<usize, usize> = self.constants.iter().map(|(at, b)| (*at, b.len())).collect();
         let add = |live: &mut BTreeMap<usize, usize>, placed: &Placed| match placed.place {
             Place::Work(offset) => _ = live.insert(offset, placed.ty.bytes()),
-            Place::State(_) => {}
+            Place::State(_) | Place::Image(_) => {}
         };
         self.inputs.iter().for_each(|port| add(&mut live, &port.placed));
         let mut step = |step: &PlannedStep| {
@@ -94,7 +100,9 @@ impl fmt::Display for Planned {
         for port in &self.outputs {
             line(f, "output", &port.name, &port.placed.to_string())?;
         }
-        let kinds = self.prepare.iter().map(|s| ("prepare", s)).chain(self.steps.iter().map(|s| ("step", s)));
+        let kind = |at: usize| if self.group(at).is_some() { "image" } else { "step" };
+        let steps = self.steps.iter().enumerate().map(|(at, s)| (kind(at), s));
+        let kinds = self.prepare.iter().map(|s| ("prepare", s)).chain(steps);
         for ((kind, step), live) in kinds.zip(self.live_per_step()) {
             let (operands, results) = (list(&step.operands), list(&step.results));
             let text = format!("{} ({operands}) → {results}  live {}", step.op.kind(), size(live));

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::inplace::same_index;
-use super::{ALIGNMENT, Place, Placed, Planned, PlannedStep};
+use super::{ALIGNMENT, Group, Place, Placed, Planned, PlannedStep};
 use crate::error::Error;
 use crate::types::TensorType;
 
@@ -36,6 +36,8 @@ struct Walk<'a> {
     ranges: Ranges,
     /// States that a step has written.
     written: Vec<bool>,
+    /// What the steps of this group left in the worker's memory: bytes by offset.
+    image: BTreeMap<usize, usize>,
     peak: usize,
     violations: Vec<String>,
 }
@@ -44,7 +46,8 @@ impl Planned {
     /// Checks that every place lies in the arena or is a state of that type, that no two live buffers
     /// overlap, that every operand is written before it is read and intact then, that results share an
     /// operand's place only where the operation allows it, that inputs, constants and prepared values
-    /// survive a run, that all else is declared dead once, and that `live_bytes` is the largest live set.
+    /// survive a run, that all else is declared dead once and not inside a group, that a group makes what it reads in
+    /// a worker's memory, and that `live_bytes` is the largest live set.
     ///
     /// # Errors
     /// [`Error::Plan`] with one line a violation.
@@ -53,6 +56,7 @@ impl Planned {
             plan: self,
             ranges: Ranges::new(),
             written: vec![false; self.states.len()],
+            image: BTreeMap::new(),
             peak: 0,
             violations: Vec::new(),
         };
@@ -64,7 +68,7 @@ impl Planned {
         }
         walk.peak = walk.live();
         for step in &self.prepare {
-            walk.step(step, true);
+            walk.step(step, None, true);
         }
         for (_, holds) in walk.ranges.values_mut() {
             if *holds == Holds::Result {
@@ -72,8 +76,16 @@ impl Planned {
             }
         }
         let kept = walk.ranges.clone();
-        for step in &self.steps {
-            walk.step(step, false);
+        for (at, step) in self.steps.iter().enumerate() {
+            let group = self.group(at);
+            if group.is_none_or(|group| group.steps.start == at) {
+                walk.image.clear();
+            }
+            if group.is_some_and(|group| group.steps.end != at + 1) && !step.dead_after.is_empty() {
+                // other images may not have come that far
+                walk.fail(&format!("step \"{}\"", step.name), "ends a buffer of the arena inside a group".to_string());
+            }
+            walk.step(step, group, false);
         }
         walk.finish(kept);
         match walk.violations {
@@ -95,7 +107,9 @@ impl Walk<'_> {
     fn occupy(&mut self, what: &str, placed: &Placed, holds: Holds) {
         match placed.place {
             Place::Work(offset) => self.occupy_bytes(what, offset, placed.ty.bytes(), holds),
-            Place::State(slot) => self.fail(what, format!("must be in the arena, not in state {slot}")),
+            place @ (Place::State(_) | Place::Image(_)) => {
+                self.fail(what, format!("must be in the arena, not in {place}"));
+            }
         }
     }
 
@@ -123,11 +137,35 @@ impl Walk<'_> {
         }
     }
 
-    fn step(&mut self, step: &PlannedStep, prepare: bool) {
+    /// The bytes of one image of `placed`, which lies in the worker's memory.
+    fn image_bytes(&mut self, what: &str, placed: &Placed, group: Option<&Group>, offset: usize) -> usize {
+        let images = group.map_or(0, |group| group.images);
+        if images == 0 || placed.ty.shape.0.first() != Some(&images) {
+            self.fail(what, format!("{placed} in a group of {images} images"));
+        }
+        let bytes = placed.ty.bytes() / images.max(1);
+        if !offset.is_multiple_of(ALIGNMENT) || offset + bytes > self.plan.image_bytes {
+            self.fail(what, format!("{placed} leaves the {} bytes of an image", self.plan.image_bytes));
+        }
+        bytes
+    }
+
+    /// Whether what the group left at `at` reaches beyond `offset`.
+    fn overlapped(&self, at: usize, offset: usize) -> bool {
+        self.image.get(&at).is_some_and(|bytes| at + bytes > offset)
+    }
+
+    fn step(&mut self, step: &PlannedStep, group: Option<&Group>, prepare: bool) {
         let what = format!("step \"{}\" ({})", step.name, step.op.kind());
         for (index, operand) in step.operands.iter().enumerate() {
             match operand.place {
                 Place::State(slot) => self.state_fits(&what, slot, &operand.ty),
+                Place::Image(offset) => {
+                    let bytes = self.image_bytes(&what, operand, group, offset);
+                    if self.image.get(&offset) != Some(&bytes) {
+                        self.fail(&what, format!("reads operand {index}, {operand}, which the group did not make"));
+                    }
+                }
                 Place::Work(offset) => match self.ranges.get(&offset) {
                     Some(&(bytes, _)) if bytes != operand.ty.bytes() => {
                         self.fail(&what, format!("reads operand {index}, {}, from {bytes} bytes", operand.ty));
@@ -141,7 +179,7 @@ impl Walk<'_> {
             }
         }
         for index in 0..step.results.len() {
-            self.result(&what, step, index, prepare);
+            self.result(&what, step, group, index, prepare);
         }
         self.peak = self.peak.max(self.live());
         for &(offset, bytes) in &step.dead_after {
@@ -156,7 +194,7 @@ impl Walk<'_> {
         }
     }
 
-    fn result(&mut self, what: &str, step: &PlannedStep, index: usize, prepare: bool) {
+    fn result(&mut self, what: &str, step: &PlannedStep, group: Option<&Group>, index: usize, prepare: bool) {
         let result = &step.results[index];
         if step.results[..index].iter().any(|other| other.place == result.place) {
             self.fail(what, format!("result {index} shares {:?} with another result", result.place));
@@ -182,6 +220,24 @@ impl Walk<'_> {
                 if let Some(written) = self.written.get_mut(slot) {
                     *written = true;
                 }
+            }
+            Place::Image(offset) => {
+                let bytes = self.image_bytes(what, result, group, offset);
+                let overlaps = |operand: &Placed| match operand.place {
+                    Place::Image(at) => at != offset && at < offset + bytes && self.overlapped(at, offset),
+                    Place::State(_) | Place::Work(_) => false,
+                };
+                if step.operands.iter().any(overlaps) {
+                    self.fail(what, format!("result {index} overlaps an operand in part"));
+                }
+                // what lay there is gone: whoever still needs it will not find it
+                while let Some(at) = self.image.range(..offset + bytes).next_back().map(|(&at, _)| at) {
+                    match self.image.get(&at) {
+                        Some(size) if at + size > offset => self.image.remove(&at),
+                        Some(_) | None => break,
+                    };
+                }
+                self.image.insert(offset, bytes);
             }
             Place::Work(offset) if shared.is_empty() => {
                 self.occupy_bytes(what, offset, result.ty.bytes(), Holds::Result);

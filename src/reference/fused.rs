@@ -24,6 +24,17 @@ pub(super) fn fused(fused: &Fused, operands: &[&RefTensor]) -> Result<Vec<Vec<f6
         Anchor::Map(shape) => {
             program(&fused.result, shape, None)?;
         }
+        Anchor::Maps { segments, shared } => {
+            for (index, shape) in segments.iter().enumerate() {
+                let own = Fused::segment_operands(operands, *shared, index, segments.len());
+                let steps = run(&fused.result, shape, &own, None)?;
+                results.extend(fused.result.outputs.iter().map(|&output| {
+                    // a kernel over several shapes makes no sums
+                    let (Output::Full(step) | Output::Sums(step)) = output;
+                    steps[step].clone()
+                }));
+            }
+        }
         Anchor::Conv2d { conv, input, weight } => {
             let x = program(&fused.source, input, None)?;
             let shape = output_shape(conv, input, weight)?;

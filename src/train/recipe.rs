@@ -173,7 +173,7 @@ impl Recipe {
         }
         let (layers, form) = network(file)?;
         let recipe = Recipe {
-            model: ResNetCifar { layers, form, classes: file.meta_as("classes")? },
+            model: ResNetCifar { layers, form, classes: file.meta_as("classes")?, ..ResNetCifar::default() },
             method: file.meta("optimizer")?.parse().map_err(|e: Error| file.error(e.to_string()))?,
             lr: file.meta_as("lr")?,
             decay_every: file.meta_as("decay_every")?,
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_recipe_survives_its_metadata() {
         let recipe = Recipe {
-            model: ResNetCifar { layers: [1, 4, 2], form: Form::Keras, classes: 100 },
+            model: ResNetCifar { layers: [1, 4, 2], form: Form::Keras, classes: 100, size: 32 },
             method: Method::AdamW,
             lr: 0.1 + 0.2,
             decay_every: 7,

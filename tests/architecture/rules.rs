@@ -32,6 +32,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
+    ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
     ("lib", &["*"]),
 ];
 
@@ -48,6 +49,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("tar", "data"),
     ("flate2", "data"),
     ("rayon", "data"),
+    ("criterion", "bench"),
 ];
 
 /// The longest that a file may be.

@@ -153,7 +153,7 @@ fn batch_norm_goes_into_the_weight() {
 fn batch_norm_goes_into_the_weight_of_groups() {
     let (optimised, report) = finish(conv(false, 2).unwrap()).unwrap();
     assert_eq!(report.pass("fold-batch-norm").unwrap().done.len(), 1);
-    assert_eq!(count(&optimised, "conv2d"), 1);
+    assert_eq!(count(&optimised, "fused_conv2d"), 1);
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub fn plan(work_bytes: usize, steps: Vec<Step>) -> Plan {
         steps,
         work_bytes,
         scratch_bytes: 64,
+        image_bytes: 0,
+        groups: Vec::new(),
         states: vec![],
         constants: vec![],
         code: Arc::new(()),

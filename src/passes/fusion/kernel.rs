@@ -193,6 +193,12 @@ impl Kernel {
 fn shapes(fused: &Fused) -> Result<(Shape, Shape, Shape), Error> {
     let (conv, input, weight) = match &fused.anchor {
         Anchor::Map(shape) => return Ok((shape.clone(), shape.clone(), shape.clone())),
+        Anchor::Maps { .. } => {
+            return Err(Error::Patch {
+                pass: "fusion".to_string(),
+                reason: "a kernel over several shapes absorbs nothing".to_string(),
+            });
+        }
         Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
             (conv, input, weight)
         }

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! [`pair`] joins the two gradients of a convolution, [`epilogue`] lets convolutions absorb what follows
-//! them, [`prologue`] what they read, and [`chains`] makes kernels of what is left. Which values are kept
-//! in memory and which are computed again where they are needed is decided in [`storage`].
+//! them, [`prologue`] what they read, and [`chains`] makes kernels of what is left, of which [`updates`] joins
+//! those of the optimizer. Which values are kept in memory and which are computed again where they are needed is
+//! decided in [`storage`].
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::ops::{Anchor, Fused, Op, Output, Reduce, ReduceKind, Step};
@@ -25,6 +26,7 @@ pub(super) mod pair;
 pub(super) mod prologue;
 mod reach;
 mod storage;
+pub(super) mod updates;
 
 /// Steps that one program may have: beyond it a kernel spills more than it saves.
 const MAX_STEPS: usize = 64;
@@ -83,7 +85,7 @@ fn as_fused(graph: &Graph, id: NodeId) -> Option<&Fused> {
 
 /// The fused kernel of a node whose anchor is a convolution.
 fn as_conv(graph: &Graph, id: NodeId) -> Option<&Fused> {
-    as_fused(graph, id).filter(|f| !matches!(f.anchor, Anchor::Map(_)))
+    as_fused(graph, id).filter(|f| matches!(f.anchor, Anchor::Conv2d { .. } | Anchor::ConvBackward { .. }))
 }
 
 /// The fused kernel of a node without an anchor, and the shape it works on.
@@ -91,7 +93,7 @@ fn as_map(graph: &Graph, id: NodeId) -> Option<(&Fused, &Shape)> {
     match as_fused(graph, id) {
         Some(fused) => match &fused.anchor {
             Anchor::Map(shape) => Some((fused, shape)),
-            Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => None,
+            Anchor::Maps { .. } | Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => None,
         },
         None => None,
     }

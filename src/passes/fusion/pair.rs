@@ -66,7 +66,7 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> Candidates {
         let Op::Fused(fused) = &node.op else { continue };
         let operand = |program: &Program| program.is_operand().map(|i| node.operands[i]);
         match &fused.anchor {
-            Anchor::Map(_) => {}
+            Anchor::Map(_) | Anchor::Maps { .. } => {}
             Anchor::Conv2d { .. } => {
                 if let Some(x) = operand(&fused.source) {
                     forward.insert((x, node.operands[0]));

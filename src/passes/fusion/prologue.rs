@@ -6,7 +6,15 @@
 //!                           └─▶ Σ
 //! ```
 //!
-//! [`super::storage`] says which values are worth it. The operands of result programs count too: a ReLU's
+//! [`super::storage`] says which values are worth it. A value that several kernels need in memory, as a residual
+//! sum, is computed by the first of them, which stores it for the others:
+//!
+//! ```text
+//!  y, x ─▶ ·scale + shift + x ─┬─▶ conv          y, x ─▶ [ ·scale + shift + x ▸ store ] conv
+//!                              └─▶ …      ──▶                              └─▶ …
+//! ```
+//!
+//! The operands of result programs count too: a ReLU's
 //! mask is computed again from what the forward pass stored.
 
 use std::collections::HashMap;
@@ -53,12 +61,49 @@ pub(in crate::passes) fn run(graph: &mut Graph, context: &mut Context<'_>) -> Re
     let storage = Storage::new(graph, &order, &uses, &ready);
     let mut patch = Patch::new();
     for kernel in kernels {
-        let sums = sums.remove(&kernel).unwrap_or_default();
-        if !rewrite(graph, &uses, &storage, kernel, &sums, &mut patch, context)? {
+        let extra = Extra {
+            sums: sums.remove(&kernel).unwrap_or_default(),
+            stores: stores(graph, &uses, &storage, &mut reach, kernel),
+        };
+        if !rewrite(graph, &uses, &storage, kernel, &extra, &mut patch, context)? {
             break;
         }
     }
     patch.apply(graph, context.pass)
+}
+
+/// What a kernel takes over besides the expressions that it reads.
+struct Extra {
+    /// Maps that only sum what it reads.
+    sums: Vec<(NodeId, Side)>,
+    /// Values that it reads and stores for others.
+    stores: Vec<(Value, Side)>,
+}
+
+/// The programs that make what the anchor reads.
+fn programs(fused: &Fused) -> impl Iterator<Item = (&Program, Side)> {
+    let sides =
+        [(fused.has_gradient(), &fused.gradient, Side::Gradient), (fused.has_source(), &fused.source, Side::Source)];
+    sides.into_iter().filter(|s| s.0).map(|(_, program, side)| (program, side))
+}
+
+/// Values that the kernel reads in full and may store for their other readers: all of them run after it.
+fn stores(graph: &Graph, uses: &Uses, storage: &Storage, reach: &mut Reach, kernel: NodeId) -> Vec<(Value, Side)> {
+    let mut found: Vec<(Value, Side)> = Vec::new();
+    let Some(fused) = as_conv(graph, kernel) else { return found };
+    for (program, side) in programs(fused) {
+        for value in reads(program, &graph.node(kernel).operands) {
+            let new = storage.serves_readers(value)
+                && graph.ty(value).shape.rank() == 4
+                && found.iter().all(|&(other, _)| other != value)
+                && !reach.together(kernel, value.node);
+            if new && uses.of(value).all(|user| !reach.depends(kernel, user.node)) {
+                reach.merge(kernel, value.node);
+                found.push((value, side));
+            }
+        }
+    }
+    found
 }
 
 /// Maps that only sum what the kernel's source or gradient program reads in full.
@@ -66,9 +111,7 @@ fn takeable(graph: &Graph, uses: &Uses, kernel: NodeId) -> Vec<(NodeId, Side)> {
     let mut found = Vec::new();
     let Some(fused) = as_conv(graph, kernel) else { return found };
     let operands = &graph.node(kernel).operands;
-    let sides =
-        [(fused.has_gradient(), &fused.gradient, Side::Gradient), (fused.has_source(), &fused.source, Side::Source)];
-    for (_, program, side) in sides.into_iter().filter(|s| s.0) {
+    for (program, side) in programs(fused) {
         let read = reads(program, operands);
         for &value in &read {
             for user in uses.of(value) {
@@ -107,7 +150,7 @@ fn rewrite(
     uses: &Uses,
     storage: &Storage,
     id: NodeId,
-    sums: &[(NodeId, Side)],
+    extra: &Extra,
     patch: &mut Patch,
     context: &mut Context<'_>,
 ) -> Result<bool, Error> {
@@ -116,6 +159,9 @@ fn rewrite(
     let mut computed: Vec<&str> = Vec::new();
     for &operand in &node.operands {
         let of = graph.node(operand.node);
+        if extra.stores.iter().any(|&(value, _)| value == operand) {
+            continue;
+        }
         match storage.of(operand.node) {
             Choice::Recompute => computed.push(&of.name),
             Choice::Store(why) if is_step(graph, operand.node) && graph.ty(operand).shape.rank() > 1 => {
@@ -124,29 +170,35 @@ fn rewrite(
             Choice::Store(_) => {}
         }
     }
-    let maps: Vec<&str> = sums.iter().map(|(map, _)| graph.node(*map).name.as_str()).collect();
-    if computed.is_empty() && maps.is_empty() {
+    let maps: Vec<&str> = extra.sums.iter().map(|(map, _)| graph.node(*map).name.as_str()).collect();
+    let stored: Vec<&str> = extra.stores.iter().map(|(value, _)| graph.node(value.node).name.as_str()).collect();
+    if computed.is_empty() && maps.is_empty() && stored.is_empty() {
         return Ok(true);
     }
     if !context.allow() {
         return Ok(false);
     }
-    let mut line = format!("{}: computes {}", node.name, computed.join(", "));
-    if !maps.is_empty() {
-        line += &format!(" and sums {}", maps.join(", "));
-    }
-    let expand = |value: Value, shape: &Shape| storage.recomputes(value) && graph.ty(value).shape == *shape;
+    let what = [("computes", computed), ("sums", maps), ("stores", stored)];
+    let what =
+        what.iter().filter(|(_, names)| !names.is_empty()).map(|(verb, names)| format!("{verb} {}", names.join(", ")));
+    let line = format!("{}: {}", node.name, what.collect::<Vec<_>>().join(", "));
+    let expand = |value: Value, shape: &Shape| {
+        let made = storage.recomputes(value) || extra.stores.iter().any(|&(v, _)| v == value);
+        made && graph.ty(value).shape == *shape
+    };
     let mut kernel = Kernel::open(graph, old, &node.operands, &expand)?;
     kernel.keep_results();
     let mut places: Vec<(Value, Side, usize)> = Vec::new();
-    for &(map, side) in sums {
+    for &(value, side) in &extra.stores {
+        let (builder, operands) = kernel.side(side);
+        let step = builder.value(graph, operands, value, &expand);
+        places.push((value, side, builder.output(Output::Full(step))));
+    }
+    for &(map, side) in &extra.sums {
         let Some((fused, _)) = as_map(graph, map) else { continue };
-        let builder: &mut Builder = match side {
-            Side::Source => &mut kernel.source,
-            Side::Gradient => &mut kernel.gradient,
-        };
+        let (builder, operands) = kernel.side(side);
         let inputs = &graph.node(map).operands;
-        let to = builder.import(graph, &mut kernel.operands, (&fused.result, inputs), false, &expand);
+        let to = builder.import(graph, operands, (&fused.result, inputs), false, &expand);
         for (port, output) in fused.result.outputs.iter().enumerate() {
             let (Output::Full(s) | Output::Sums(s)) = *output;
             places.push((map.result(port), side, builder.output(Output::Sums(to[s]))));
@@ -172,6 +224,15 @@ fn rewrite(
     context.done(line);
     replace(graph, uses, &to, patch)?;
     Ok(true)
+}
+
+impl Kernel {
+    fn side(&mut self, side: Side) -> (&mut Builder, &mut Vec<Value>) {
+        match side {
+            Side::Source => (&mut self.source, &mut self.operands),
+            Side::Gradient => (&mut self.gradient, &mut self.operands),
+        }
+    }
 }
 
 /// Which of the kernel's four groups of results `port` belongs to.

@@ -39,6 +39,11 @@ impl Reach {
         from != to && self.get(from, to)
     }
 
+    /// Whether both are in one group.
+    pub(super) fn together(&self, a: NodeId, b: NodeId) -> bool {
+        self.lead(a) == self.lead(b)
+    }
+
     /// Makes one kernel of the groups of `a` and `b`. No path may lead from one to the other through a
     /// third node.
     pub(super) fn merge(&mut self, a: NodeId, b: NodeId) {

@@ -4,7 +4,8 @@
 //!   y (stored) ─▶ ·scale ─▶ + shift ─▶ relu ─┬─▶ next convolution      one full operand: computed by
 //!                                            └─▶ weight gradient        each, memory holds y only
 //!   dz, y ─▶ a·dz + b·y + c ─▶ backward                                two, one reader: computed by it
-//!   y, x  ─▶ y·scale + shift + x ─┬─▶ …                                two, several readers: stored
+//!   y, x  ─▶ y·scale + shift + x ─┬─▶ …                                two, several readers: stored, by
+//!                                 └─▶ …                                the first if it is a convolution
 //! ```
 //!
 //! To read two tensors twice costs more than to write one and read it twice; to read one tensor and apply a
@@ -77,6 +78,8 @@ impl fmt::Display for Words<'_> {
 /// The decision for every node.
 pub(super) struct Storage {
     choices: Vec<Choice>,
+    /// Values that are stored for their readers' sake: one that computes it and stores it serves the others.
+    for_readers: Vec<bool>,
 }
 
 /// Who reads a value in the end, through values that are computed again.
@@ -121,7 +124,10 @@ impl Storage {
     /// Decides for all nodes of `graph`, whose topological order is `order`.
     pub(super) fn new(graph: &Graph, order: &[NodeId], uses: &Uses, ready: &Readiness<'_>) -> Self {
         let (readers, forced) = readers(graph, order, uses, ready);
-        let mut storage = Storage { choices: vec![Choice::Store(Why::NotElementwise); graph.len()] };
+        let mut storage = Storage {
+            choices: vec![Choice::Store(Why::NotElementwise); graph.len()],
+            for_readers: vec![false; graph.len()],
+        };
         let mut costs = vec![Cost::default(); graph.len()];
         for &id in order {
             if !is_step(graph, id) {
@@ -131,6 +137,11 @@ impl Storage {
             let choice = match &forced[id.index()] {
                 Some(why) => Choice::Store(why.clone()),
                 None => choose(&cost, &readers[id.index()], passes_on(graph, uses, id)),
+            };
+            storage.for_readers[id.index()] = match &choice {
+                Choice::Store(Why::SeveralReaders(_)) => true,
+                Choice::Store(Why::Reader(_)) => cost.bounded(),
+                Choice::Store(_) | Choice::Recompute => false,
             };
             storage.choices[id.index()] = choice;
             costs[id.index()] = cost;
@@ -144,6 +155,11 @@ impl Storage {
     /// Whether readers compute the value themselves.
     pub(super) fn recomputes(&self, value: Value) -> bool {
         self.choices[value.node.index()] == Choice::Recompute
+    }
+
+    /// Whether a kernel that reads the value may compute it, as long as it stores it for the others.
+    pub(super) fn serves_readers(&self, value: Value) -> bool {
+        self.for_readers[value.node.index()]
     }
 
     fn cost(&self, graph: &Graph, id: NodeId, costs: &[Cost]) -> Cost {
@@ -165,6 +181,13 @@ impl Storage {
             }
         }
         cost
+    }
+}
+
+impl Cost {
+    /// Whether one kernel may compute the value.
+    fn bounded(&self) -> bool {
+        !self.stretched && self.steps <= MAX_STEPS / 2 && self.leaves.len() <= MAX_LEAVES
     }
 }
 

@@ -4,10 +4,8 @@
 //!  softmax, log-softmax          ──▶ maximum, subtract, exp, sum, …
 //!  long sums and means (sums.rs) ──▶ partial sums ──▶ their sum
 //!  batch norm (norm.rs)          ──▶ channel sums ──▶ coefficients ──▶ multiply, add with [C] vectors
-//!  convolution, one group        ──▶ Fused with trivial programs, ready to absorb its neighbours
+//!  convolution                   ──▶ Fused with trivial programs, ready to absorb its neighbours
 //! ```
-//!
-//! Convolutions of several groups stay as they are: the code generator has a generic nest for them.
 
 use super::emit::Emit;
 use super::report::Context;
@@ -59,17 +57,10 @@ fn lower(graph: &mut Graph, id: NodeId) -> Result<Option<Vec<Value>>, Error> {
         Op::BatchNorm(norm) => to.batch_norm(x, *norm)?,
         Op::BatchNormEval(epsilon) => vec![to.batch_norm_eval(x, *epsilon)?],
         Op::BatchNormGrad => to.batch_norm_grad(x)?,
-        Op::Conv2d(conv @ Conv2d { groups: 1, .. }) => vec![to.conv(x[0], x[1], conv)?],
-        Op::Conv2dGradInput(conv @ Conv2d { groups: 1, .. }, input) => {
-            vec![to.grad_input(x[0], x[1], conv, input)?]
-        }
-        Op::Conv2dGradWeight(conv @ Conv2d { groups: 1, .. }, weight) => {
-            vec![to.grad_weight(x[0], x[1], conv, weight)?]
-        }
+        Op::Conv2d(conv) => vec![to.conv(x[0], x[1], conv)?],
+        Op::Conv2dGradInput(conv, input) => vec![to.grad_input(x[0], x[1], conv, input)?],
+        Op::Conv2dGradWeight(conv, weight) => vec![to.grad_weight(x[0], x[1], conv, weight)?],
         Op::Reduce(Reduce { kind: ReduceKind::Max | ReduceKind::Min, .. })
-        | Op::Conv2d(_)
-        | Op::Conv2dGradInput(..)
-        | Op::Conv2dGradWeight(..)
         | Op::Input(_)
         | Op::Parameter(..)
         | Op::Buffer(..)

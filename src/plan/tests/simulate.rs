@@ -125,9 +125,31 @@ fn program(m: &impl Access, p: &Program, shape: &Shape, k: usize, anchor: u64, i
     values
 }
 
+/// A program over each segment in turn: element-wise in its tensors.
+fn segments(m: &mut impl Access, p: &Program, (shapes, shared): (&[Shape], usize), ins: &[TensorType]) {
+    let own = (ins.len() - shared) / shapes.len();
+    for (at, shape) in shapes.iter().enumerate() {
+        let mut p = p.clone();
+        for step in &mut p.steps {
+            match step {
+                Step::Operand(i) if *i >= shared => *i += at * own,
+                _ => {}
+            }
+        }
+        for k in 0..shape.elements() {
+            let values = program(m, &p, shape, k, 0, ins);
+            for (j, o) in p.outputs.iter().enumerate() {
+                let (Output::Full(s) | Output::Sums(s)) = *o;
+                m.write(at * p.outputs.len() + j, k, values[s]);
+            }
+        }
+    }
+}
+
 fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], outs: &[TensorType]) {
     let (source, output) = match &f.anchor {
         Anchor::Map(shape) => (shape.clone(), shape.clone()),
+        Anchor::Maps { segments: shapes, shared } => return segments(m, &f.result, (shapes, *shared), ins),
         Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
             let types = [TensorType::f32(input.clone()), TensorType::f32(weight.clone())];
             let y = Op::Conv2d(*conv).infer(&[&types[0], &types[1]]).unwrap();
@@ -234,9 +256,10 @@ fn run_graph(graph: &Graph, inputs: &Named, states: &mut Named) -> Named {
     graph.outputs().iter().map(|(name, v)| (name.clone(), values[v].clone())).collect()
 }
 
-/// Arena and states; an element sits in the cell of its first byte.
+/// Arena, the image's memory for every image at once, and states; an element sits in the cell of its first byte.
 struct Machine {
     work: Vec<u64>,
+    image: Vec<u64>,
     states: Vec<Vec<u64>>,
 }
 
@@ -251,6 +274,8 @@ impl Machine {
         match placed.place {
             Place::State(slot) => &mut self.states[slot][byte],
             Place::Work(offset) => &mut self.work[offset + byte],
+            // all images side by side, every buffer as many times as far from the start
+            Place::Image(offset) => &mut self.image[offset * placed.ty.shape.0[0] + byte],
         }
     }
     fn get(&mut self, placed: &Placed) -> Vec<u64> {
@@ -278,6 +303,7 @@ impl Access for Shared<'_> {
         match placed.place {
             Place::State(slot) => self.machine.states[slot][byte],
             Place::Work(offset) => self.machine.work[offset + byte],
+            Place::Image(offset) => self.machine.image[offset * placed.ty.shape.0[0] + byte],
         }
     }
     fn write(&mut self, result: usize, element: usize, value: u64) {
@@ -294,6 +320,7 @@ fn made_up(what: &str, name: &str, round: usize, ty: &TensorType) -> Vec<u64> {
 pub fn compare(graph: &Graph, plan: &Planned) -> Result<(), String> {
     let mut machine = Machine {
         work: vec![SPOILED; plan.work_bytes],
+        image: vec![SPOILED; plan.image_bytes * plan.groups.iter().map(|g| g.images).max().unwrap_or(0)],
         states: plan.states.iter().map(|s| vec![SPOILED; s.ty.bytes()]).collect(),
     };
     let constants = plan.constants.iter().map(|(offset, bytes)| {

@@ -1,6 +1,6 @@
 //! Convolutions and their two gradients as operations of their own.
 
-use outrigger::graph::{ConvOptions, Value};
+use outrigger::graph::{ConvOptions, PoolOptions, Value};
 use outrigger::ops::{Conv2d, Op};
 use outrigger::types::Shape;
 use outrigger::{Error, Padding};
@@ -31,7 +31,7 @@ fn setting(b: &mut Build, kernel: [usize; 2], options: ConvOptions) -> Setting {
 }
 
 /// Every way to place a convolution.
-pub const SETTINGS: [(&str, Make); 14] = [
+pub const SETTINGS: [(&str, Make); 17] = [
     ("3x3", |b| setting(b, [3, 3], ConvOptions { padding: Padding::all(1), ..ConvOptions::default() })),
     ("1x1", |b| setting(b, [1, 1], ConvOptions::default())),
     ("1x1_stride", |b| setting(b, [1, 1], ConvOptions { stride: [2, 2], ..ConvOptions::default() })),
@@ -66,6 +66,30 @@ pub const SETTINGS: [(&str, Make); 14] = [
         let groups = b.channels();
         let options = ConvOptions { padding: Padding::Same, groups, ..ConvOptions::default() };
         let mut setting = setting(b, [3, 3], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
+        setting
+    }),
+    // groups that are whole panels by themselves, or some of them together
+    ("groups_in_panels", |b| {
+        let (groups, i, o) = b.rng.pick(&[(2, 16, 32), (4, 8, 16), (6, 8, 8), (8, 4, 4)]);
+        let dilation = b.rng.pick(&[[1, 1], [2, 1], [1, 2]]);
+        let options = ConvOptions { padding: Padding::Same, groups, dilation, ..ConvOptions::default() };
+        let mut setting = setting(b, [3, 2], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (i * groups, i, o * groups);
+        setting
+    }),
+    ("groups_stride", |b| {
+        let groups = b.rng.pick(&[2, 4]);
+        let options = ConvOptions { padding: Padding::all(1), stride: [2, 3], groups, ..ConvOptions::default() };
+        let mut setting = setting(b, [3, 3], options);
+        (setting.x[3], setting.w[2], setting.w[3]) = (8 * groups, 8, 8 * groups);
+        setting
+    }),
+    ("depthwise_stride", |b| {
+        let groups = b.channels() + 1;
+        let stride = b.rng.pick(&[[2, 2], [1, 2], [3, 1]]);
+        let options = ConvOptions { padding: Padding::all(2), stride, dilation: [1, 2], groups };
+        let mut setting = setting(b, [5, 3], options);
         (setting.x[3], setting.w[2], setting.w[3]) = (groups, 1, groups);
         setting
     }),
@@ -120,6 +144,52 @@ pub fn cases() -> Vec<Case> {
             finish(b, Op::Conv2dGradWeight(conv, Shape::from(setting.w)), operands)
         }));
     }
+    // enough images that each goes through all layers by itself
+    cases.push(
+        Case::new("conv2d/image_by_image", |b| {
+            let (images, side, channels) = (8 + b.rng.below(4), 5 + b.rng.below(5), 3 + b.rng.below(16));
+            let same = ConvOptions { padding: Padding::Same, ..ConvOptions::default() };
+            b.is_sum_of(9 * channels * 9 * channels);
+            let x = b.x([images, side, side, channels], Fill::Signed);
+            let w = [0, 1, 2].map(|_| b.w([3, 3, channels, channels], Fill::Signed));
+            let bias = b.w([channels], Fill::Signed);
+            let shallow = b.g.conv2d(x, w[0], Some(bias), same)?;
+            let shallow = b.g.relu(shallow)?;
+            let deep = b.g.conv2d(shallow, w[1], None, same)?;
+            let joined = b.g.add_values(deep, shallow)?;
+            let pooled = b.g.max_pool(joined, PoolOptions::square(2))?;
+            let last = b.g.conv2d(pooled, w[2], None, ConvOptions { stride: [2, 1], ..same })?;
+            b.also(joined);
+            let mean = b.g.mean(last, &[1, 2])?;
+            b.out(mean);
+            Ok(())
+        })
+        .flat(),
+    );
+    // few images with much work each: threads share the rows of an image
+    cases.push(
+        Case::new("conv2d/few_images", |b| {
+            let (rows, columns) = (11 + b.rng.below(8), 13 + b.rng.below(8));
+            let (images, channels) = (1 + b.rng.below(3), 13 + b.rng.below(20));
+            let options = b.rng.pick(&[
+                ConvOptions { padding: Padding::all(1), ..ConvOptions::default() },
+                ConvOptions::default(),
+                ConvOptions { padding: Padding::Same, stride: [2, 2], ..ConvOptions::default() },
+                ConvOptions { padding: Padding::all(2), dilation: [2, 1], ..ConvOptions::default() },
+            ]);
+            let kernel = b.rng.pick(&[[3, 3], [1, 1], [5, 2]]);
+            b.is_sum_of(kernel[0] * kernel[1] * channels);
+            let x = b.x([images, rows, columns, channels], Fill::Signed);
+            let (scale, w) = (b.w([channels], Fill::Signed), b.w([kernel[0], kernel[1], channels, 60], Fill::Signed));
+            let scaled = b.g.mul(x, scale)?;
+            let (x, bias) = (b.g.relu(scaled)?, b.w([60], Fill::Signed));
+            let y = b.g.conv2d(x, w, Some(bias), options)?;
+            let y = b.g.relu(y)?;
+            b.out(y);
+            Ok(())
+        })
+        .flat(),
+    );
     cases.push(Case::new("conv2d/bias", |b| {
         let setting = setting(b, [3, 3], ConvOptions { padding: Padding::Same, ..ConvOptions::default() });
         resolved(b, &setting)?;

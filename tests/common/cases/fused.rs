@@ -66,7 +66,7 @@ fn backward(b: &mut Build, make: fn(&mut Build) -> Setting, data: bool, filter: 
     let fused = Fused {
         anchor: Anchor::ConvBackward { conv, input: setting.x.into(), weight: setting.w.into(), data, filter },
         chunks: fused::chunks_for(setting.x[0]),
-        source: if filter { normalise(first, vec![]) } else { unused() },
+        source: if filter { normalise(first, vec![Output::Full(5), Output::Sums(4)]) } else { unused() },
         gradient: normalise(first + 3, vec![Output::Full(5)]),
         result: if data { result } else { unused() },
     };
@@ -112,14 +112,42 @@ fn map(b: &mut Build, mut outputs: Vec<Output>) -> Result<(), Error> {
     finish(b, fused, &operands)
 }
 
+/// A program over tensors of several sizes, from one element to what several threads share.
+fn maps(b: &mut Build) -> Result<(), Error> {
+    let mut segments: Vec<Shape> = [vec![1], vec![16], vec![3, 5, 333], vec![7], vec![64, 80]].map(Shape).to_vec();
+    segments.push(Shape(b.dims(4)));
+    let mut operands = vec![b.plain([], Fill::Signed), b.plain([], Fill::Positive)];
+    for shape in &segments {
+        operands.push(b.plain(shape.clone(), Fill::Signed));
+        operands.push(b.plain(shape.clone(), Fill::Signed));
+    }
+    let steps = vec![
+        Step::Operand(0),
+        Step::Operand(1),
+        Step::Operand(2),
+        Step::Operand(3),
+        Step::Binary(Binary::Mul, 2, 0),
+        Step::Binary(Binary::Add, 4, 3),
+        Step::Binary(Binary::Div, 5, 1),
+        Step::Unary(Unary::Abs, 6),
+    ];
+    let fused = Fused {
+        chunks: fused::chunks_for(segments.iter().map(Shape::elements).sum()),
+        anchor: Anchor::Maps { segments, shared: 2 },
+        source: Program::default(),
+        gradient: Program::default(),
+        result: Program { steps, value: 0, outputs: vec![Output::Full(7), Output::Full(5)] },
+    };
+    finish(b, fused, &operands)
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
+        Case::new("fused/maps", maps).flat(),
         Case::new("fused/map_sums", |b| map(b, vec![Output::Sums(9), Output::Full(4), Output::Sums(10)])).flat(),
         Case::new("fused/map_broadcast", |b| map(b, vec![Output::Full(4)])).flat(),
     ];
-    // a fused kernel takes one group
-    let settings = || SETTINGS.into_iter().filter(|(name, _)| !["groups", "depthwise"].contains(name));
-    for (name, make) in settings() {
+    for (name, make) in SETTINGS {
         cases.push(
             Case::new(format!("fused/conv2d_{name}"), move |b| {
                 let setting = make(b);
@@ -149,7 +177,7 @@ pub fn cases() -> Vec<Case> {
             .flat(),
         );
     }
-    for (name, make) in settings() {
+    for (name, make) in SETTINGS {
         for (what, data, filter) in [("both", true, true), ("data", true, false), ("filter", false, true)] {
             let name = format!("fused/backward_{what}_{name}");
             cases.push(Case::new(name, move |b| backward(b, make, data, filter)).flat());

@@ -46,6 +46,11 @@ pub fn cases() -> Vec<Case> {
             let dims = vec![b.rng.within(1, 3), b.rng.within(1, 9), b.rng.within(1, 9), b.channels()];
             reduced(b, kind, dims, &[1, 2], false)
         }));
+        // as partial weight gradients are added up: few rows, many columns
+        cases.push(Case::new(format!("{name}/rows"), move |b| {
+            let dims = vec![b.rng.within(1, 20), 9, b.rng.within(1, 60), b.channels()];
+            reduced(b, kind, dims, &[0], false)
+        }));
         cases.push(Case::new(format!("{name}/everything"), move |b| {
             let dims = vec![b.rng.within(1, 40), b.rng.within(1, 70)];
             reduced(b, kind, dims, &[0, 1], false)

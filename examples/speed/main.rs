@@ -1,7 +1,9 @@
-//! Measures a training step and inference of the CIFAR-10 ResNet, and prints one line of JSON.
+//! Measures a training step and inference of a network, and prints one line of JSON.
 //!
 //! ```text
 //! cargo run --release --example speed -- --batch 100 --steps 20
+//! cargo run --release --example speed -- --model resnet18 --batch 16 --threads 1 --isa avx2
+//! cargo run --release --example speed -- --sweep --threads 1          tables in Markdown, see sweep.rs
 //! ```
 //!
 //! | field | meaning |
@@ -11,23 +13,30 @@
 //! | `train_step_ms` | median training step: forward, backward, update |
 //! | `infer1_ms`, `infer_batch_ms` | median inference of one image and of a batch |
 //! | `peak_gflops` | the CPU's own best rate of f32 multiply-adds, measured on the same threads |
-//! | `train_gflops`, `infer_gflops` | operations of direct convolution (a multiply-add counts two) per second |
+//! | `train_gflops`, `infer_gflops`, `infer1_gflops` | operations of direct convolution and matrix products (a multiply-add counts two) per second, in training, inference of a batch, and of one image |
 //! | `arena_mb` | work memory of the training program |
 //! | `rss_mb` | the most memory the process held until the end of training |
 //! | `kernels` | distinct compiled kernels of the training program |
+//! | `batch`, `threads`, `model`, `isa`, `precision` | what was measured |
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use outrigger::Error;
-use outrigger::compile::Program;
-use outrigger::model::ResNetCifar;
-use outrigger::train::{Recipe, Trainer, TrainerOptions, parse_layers};
+use outrigger::codegen::Isa;
+use outrigger::compile::Options;
+use outrigger::model::{Model, ResNetCifar, by_name};
+use outrigger::train::parse_layers;
+use outrigger::{Error, Team};
 use serde::Serialize;
 
-/// Measures a training step and inference of the CIFAR-10 ResNet.
+mod network;
+mod sweep;
+
+use network::{Network, Ready, median};
+
+/// Measures a training step and inference of a network.
 #[derive(Debug, Parser)]
 struct Args {
     /// Images of a step
@@ -39,12 +48,38 @@ struct Args {
     /// Threads [default: the cores this process may use]
     #[arg(long)]
     threads: Option<usize>,
-    /// Residual blocks with 16, 32 and 64 channels
-    #[arg(long, default_value = "2,2,2", value_name = "N,N,N")]
-    layers: String,
+    /// Network; an unknown name is answered with the known ones
+    #[arg(long, default_value = "resnet14", value_name = "NAME")]
+    model: String,
+    /// Instead of a name: the CIFAR ResNet with so many residual blocks of 16, 32 and 64 channels
+    #[arg(long, value_name = "N,N,N", conflicts_with = "model")]
+    layers: Option<String>,
+    /// Instructions of the inner products: clif, avx2 or avx512 [default: OUTRIGGER_ISA, or the widest of this CPU]
+    #[arg(long)]
+    isa: Option<Isa>,
+    /// Print tables of how cost grows, and of all networks, instead
+    #[arg(long, value_name = "TABLE", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["model", "layers", "batch"])]
+    sweep: Option<sweep::Table>,
     /// Take one training step, say so, and end: what the measuring process starts
     #[arg(long, hide = true)]
     first_step: bool,
+}
+
+impl Args {
+    fn model(&self) -> Result<Box<dyn Model>, Error> {
+        match &self.layers {
+            Some(layers) => Ok(Box::new(ResNetCifar { layers: parse_layers(layers)?, ..ResNetCifar::default() })),
+            None => by_name(&self.model),
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options { isa: self.isa, ..Options::default() }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(Team::default_threads)
+    }
 }
 
 /// What a process with `--first-step` prints after the step.
@@ -60,11 +95,15 @@ struct Report {
     peak_gflops: f64,
     train_gflops: f64,
     infer_gflops: f64,
+    infer1_gflops: f64,
     arena_mb: f64,
     rss_mb: f64,
     kernels: usize,
     batch: usize,
     threads: usize,
+    model: String,
+    isa: String,
+    precision: &'static str,
 }
 
 fn main() -> ExitCode {
@@ -78,10 +117,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(table) = args.sweep {
+        return Ok(sweep::print(table, &args.options(), args.threads(), args.steps)?);
+    }
     let said = if args.first_step {
         prepared(args)?;
         STEPPED.to_string()
     } else {
+        // asked first: a wrong name should not be said three times
+        args.model()?;
         serde_json::to_string(&measure(args, first_step()?)?)?
     };
     writeln!(std::io::stdout(), "{said}")?;
@@ -97,6 +141,8 @@ fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
         let mut fresh = Command::new(std::env::current_exe()?)
             .args(std::env::args_os().skip(1))
             .arg("--first-step")
+            // a trace is of one process: this one
+            .env_remove("OUTRIGGER_PROFILE")
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
@@ -111,92 +157,53 @@ fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
     Ok(times[1])
 }
 
-/// A trainer that has taken one step, with its images and labels.
-struct Prepared {
-    trainer: Trainer<ResNetCifar>,
-    recipe: Recipe,
-    images: Vec<f32>,
-    labels: Vec<i32>,
-}
-
-fn prepared(args: &Args) -> Result<Prepared, Error> {
-    let batch = args.batch as usize;
-    let layers = parse_layers(&args.layers)?;
-    let recipe = Recipe { model: ResNetCifar { layers, ..ResNetCifar::default() }, batch, ..Recipe::default() };
-    let (images, labels) = noise(batch, recipe.model.classes);
-
-    let options = TrainerOptions { threads: args.threads, ..TrainerOptions::default() };
-    let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), batch, options)?;
-    trainer.train_step(&images, &labels, recipe.lr)?;
-    Ok(Prepared { trainer, recipe, images, labels })
+/// A network that has taken one training step.
+fn prepared(args: &Args) -> Result<(Network, Ready), Error> {
+    let (network, mut training) = Network::new(args.model()?, args.options(), args.threads(), args.batch as usize)?;
+    training.step()?;
+    Ok((network, training))
 }
 
 fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
-    let Prepared { mut trainer, recipe, images, labels } = prepared(args)?;
-    let batch = recipe.batch;
-    let train_step = median(args.steps, || trainer.train_step(&images, &labels, recipe.lr).map(drop))?;
+    let (network, mut training) = prepared(args)?;
+    let time = |ready: &mut Ready, runs: u32| Ok::<_, Error>(median(&ready.times(runs, Duration::MAX)?));
+    let train_step = time(&mut training, args.steps)?;
     let rss = outrigger_runtime::peak_resident_bytes().unwrap_or(0);
 
-    let threads = trainer.team().threads();
+    let threads = network.team.threads();
     let peak_gflops = outrigger_runtime::peak_gflops(threads);
 
-    // the first prediction of each batch size compiles its program
-    trainer.predict(&images, batch)?;
-    let infer_batch = median(args.steps, || trainer.predict(&images, batch).map(drop))?;
-    let one = &images[..images.len() / batch];
-    trainer.predict(one, 1)?;
-    let infer1 = median(10 * args.steps, || trainer.predict(one, 1).map(drop))?;
+    let batch = args.batch as usize;
+    let [mut of_batch, mut of_one] = [network.inference(batch)?, network.inference(1)?];
+    // the first run touches new memory
+    of_batch.step()?;
+    let infer_batch = time(&mut of_batch, args.steps)?;
+    of_one.step()?;
+    let infer1 = time(&mut of_one, 10 * args.steps)?;
 
-    let absent =
-        || Error::Option { option: "--batch".to_string(), reason: "the measured program is not there".to_string() };
-    let training = trainer.training_program(batch).ok_or_else(absent)?;
-    let evaluation = trainer.evaluation_program(batch).ok_or_else(absent)?;
+    let summary = training.program.summary();
     Ok(Report {
         first_step_ms: milliseconds(first_step),
-        compile_ms: milliseconds(training.summary().compile_time),
+        compile_ms: milliseconds(summary.compile_time),
         train_step_ms: milliseconds(train_step),
         infer1_ms: milliseconds(infer1),
         infer_batch_ms: milliseconds(infer_batch),
         peak_gflops,
-        train_gflops: gflops(training, train_step),
-        infer_gflops: gflops(evaluation, infer_batch),
-        arena_mb: training.summary().arena_bytes as f64 / 1e6,
+        train_gflops: training.gflop() / train_step.as_secs_f64(),
+        infer_gflops: of_batch.gflop() / infer_batch.as_secs_f64(),
+        infer1_gflops: of_one.gflop() / infer1.as_secs_f64(),
+        arena_mb: summary.arena_bytes as f64 / 1e6,
         rss_mb: rss as f64 / 1e6,
-        kernels: training.summary().kernels,
+        kernels: summary.kernels,
         batch,
         threads,
+        model: args.layers.as_ref().map_or_else(|| args.model.clone(), |layers| format!("resnet {layers}")),
+        isa: args.isa.map_or_else(Isa::from_env, Ok)?.to_string(),
+        precision: "f32",
     })
-}
-
-fn gflops(program: &Program, time: Duration) -> f64 {
-    program.summary().flops as f64 / time.as_secs_f64() / 1e9
 }
 
 fn milliseconds(time: Duration) -> f64 {
     // microseconds are all that a timer is good for
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Median time of `runs` runs.
-fn median(runs: u32, mut body: impl FnMut() -> Result<(), Error>) -> Result<Duration, Error> {
-    let mut times = Vec::with_capacity(runs as usize);
-    for _ in 0..runs {
-        let start = Instant::now();
-        body()?;
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    Ok((times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2)
-}
-
-/// Images of noise in [0, 1) and labels: kernels take the same time for any pixels.
-fn noise(batch: usize, classes: usize) -> (Vec<f32>, Vec<i32>) {
-    let mut state = 1u32;
-    let mut next = || {
-        // the generator of Numerical Recipes, "An Even Quicker Generator"
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    let images = (0..batch * 32 * 32 * 3).map(|_| next()).collect();
-    (images, (0..batch).map(|i| (i % classes) as i32).collect())
 }

@@ -1,0 +1,110 @@
+//! One network, compiled for training or inference and ready to run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrigger::compile::{Options, Program, compile};
+use outrigger::model::{Form, Model};
+use outrigger::train::Method;
+use outrigger::train::optimizer::{LEARNING_RATE, LOSS, training_graph};
+use outrigger::{Error, Graph, Profile, Session, Store, Team};
+
+/// A model with its weights and threads.
+pub struct Network {
+    model: Box<dyn Model>,
+    options: Options,
+    store: Store,
+    pub team: Arc<Team>,
+}
+
+/// A program of a network, with its inputs.
+pub struct Ready {
+    pub program: Program,
+    session: Session,
+    images: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+impl Network {
+    /// A network with first weights, and its training step with Adam on `batch` images: forward, backward, update.
+    pub fn new(
+        model: Box<dyn Model>,
+        options: Options,
+        threads: usize,
+        batch: usize,
+    ) -> Result<(Network, Ready), Error> {
+        let team = Arc::new(Team::new(threads)?);
+        let forward = model.training(batch)?;
+        let loss = forward.output(LOSS)?;
+        let graph = training_graph(forward, loss, &Method::Adam.optimizer(Form::Torch))?;
+        let network = Network { store: Store::new(&graph, 0)?, model, options, team };
+        let mut training = network.ready(&graph, batch)?;
+        training.session.set_f32(LEARNING_RATE, &[Method::Adam.default_lr()])?;
+        Ok((network, training))
+    }
+
+    /// Inference of `batch` images.
+    pub fn inference(&self, batch: usize) -> Result<Ready, Error> {
+        self.ready(&self.model.evaluation(batch)?, batch)
+    }
+
+    fn ready(&self, graph: &Graph, batch: usize) -> Result<Ready, Error> {
+        let shape = |value| graph.value_type(value).map(|ty| ty.shape.clone()).unwrap_or_default();
+        let (pixels, classes) = (shape(graph.source("images")?).elements(), shape(graph.output("logits")?).last());
+        let program = compile(graph, &self.options)?;
+        let session = program.session(&self.store, &self.team)?;
+        let labels = (0..batch).map(|i| (i % classes) as i32).collect();
+        Ok(Ready { program, session, images: noise(pixels), labels })
+    }
+}
+
+impl Ready {
+    /// Gives the images, runs, and takes the logits.
+    pub fn step(&mut self) -> Result<(), Error> {
+        self.session.set_f32("images", &self.images)?;
+        self.session.set_i32("labels", &self.labels)?;
+        self.session.run()?;
+        self.session.get("logits").map(drop)
+    }
+
+    /// The times of `runs` steps, or of fewer that take `enough` together (but three), shortest first.
+    pub fn times(&mut self, runs: u32, enough: Duration) -> Result<Vec<Duration>, Error> {
+        let (mut times, begin) = (Vec::new(), Instant::now());
+        while times.len() < runs as usize && (times.len() < 3 || begin.elapsed() < enough) {
+            let start = Instant::now();
+            self.step()?;
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        Ok(times)
+    }
+
+    /// Another step on the same images, measured kernel by kernel.
+    pub fn profile(&mut self) -> Result<Profile, Error> {
+        self.session.run_profiled()
+    }
+
+    /// Operations of direct convolution and matrix products in a step, in GFLOP.
+    pub fn gflop(&self) -> f64 {
+        self.program.summary().flops as f64 / 1e9
+    }
+}
+
+/// Median of times in order.
+pub fn median(times: &[Duration]) -> Duration {
+    match times.len() {
+        0 => Duration::ZERO,
+        n => (times[(n - 1) / 2] + times[n / 2]) / 2,
+    }
+}
+
+/// Images of noise in [0, 1): kernels take the same time for any pixels.
+fn noise(pixels: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        // the generator of Numerical Recipes, "An Even Quicker Generator"
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..pixels).map(|_| next()).collect()
+}

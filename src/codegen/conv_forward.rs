@@ -1,0 +1,297 @@
+//! Direct convolution, forward (design: no im2col).
+//!
+//! ```text
+//!  for each image of the chunk (or one band of an image's rows)
+//!    source program ──▶ zero-padded block in scratch: (H+p)×(W+p)×C
+//!    for each output row
+//!      for each panel of output channels, for each run of pixels: tile ──▶ row
+//!      result program on the row ──▶ outputs, sums
+//! ```
+//!
+//! For each ky the (kx, ci) run of the block is contiguous, so the tile sees one long k loop a kernel row.
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::depthwise::Row;
+use super::emit::{Count, Emit};
+use super::isa::Isa;
+use super::region::{Access, Extent};
+use super::tile::{Calls, Loop, Tile, tile_size};
+
+/// A forward convolution. Arguments: operands (0 is the weight), results, then the packed weight if
+/// the output channels are no whole panels.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Forward {
+    pub(super) isa: Isa,
+    pub(super) geometry: Geometry,
+    pub(super) chunks: usize,
+    pub(super) source: Bound,
+    pub(super) result: Bound,
+    /// Argument of the weight, rows of whole panels.
+    pub(super) weight: usize,
+}
+
+/// What a chunk computes: its first image, the number of images, and the band where images are cut into bands of rows.
+pub(super) fn share(e: &mut Emit<'_>, images: usize, chunks: usize) -> (Value, Count, Option<Value>) {
+    let bands = (chunks / images.max(1)).max(1);
+    if bands == 1 {
+        let (first, count) = e.chunk_range(images, chunks);
+        return (first, count, None);
+    }
+    let (chunk, bands) = (e.chunk(), e.int(bands as i64));
+    let image = e.b.ins().udiv(chunk, bands);
+    let before = e.b.ins().imul(image, bands);
+    (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
+}
+
+/// Puts the rows of an image that lie in `block` there; the block's `rows` rows begin at the image's row `start`, and
+/// those above and below the image are left alone.
+pub(super) fn fill_band(
+    e: &mut Emit<'_>,
+    source: &Bound,
+    g: &Geometry,
+    (arguments, pointers): (&[usize], &[Value]),
+    block: &Block,
+    (start, rows): (Value, usize),
+) {
+    let input_row = (g.size[1] * g.ci) as i64 * F;
+    let (zero, rows) = (e.int(0), e.int(rows as i64));
+    let low = e.max(start, zero);
+    let (end, size) = (e.b.ins().iadd(start, rows), e.int(g.size[0] as i64));
+    let high = e.min(end, size);
+    // a block may lie below the image
+    let high = e.max(high, low);
+    let (count, skipped) = (e.b.ins().isub(high, low), e.b.ins().isub(low, start));
+    let pointers: Vec<Value> = pointers.iter().map(|&p| e.at(p, low, input_row)).collect();
+    let base = e.at(block.base, skipped, block.row());
+    let base = e.offset(base, block.low[1] as i64 * block.pixel);
+    let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
+    let to = Access { base, row: block.row(), column: block.pixel };
+    source.fill_rows(e, &Cursor::new(arguments, &pointers), extent, to);
+}
+
+impl Forward {
+    /// Bands of output rows that an image is cut into: with few images, chunks are parts of an image.
+    fn bands(&self) -> usize {
+        (self.chunks / self.geometry.images.max(1)).max(1)
+    }
+    /// Output rows of a band; the last band may have fewer.
+    fn band_rows(&self) -> usize {
+        self.geometry.output[0].div_ceil(self.bands())
+    }
+    /// Rows of the padded block that a chunk needs at a time.
+    fn block_rows(&self) -> usize {
+        let g = &self.geometry;
+        if self.bands() == 1 {
+            return g.block()[0];
+        }
+        (self.band_rows() - 1) * g.conv.stride[0] + (g.kernel[0] - 1) * g.conv.dilation[0] + 1
+    }
+    /// Bytes of worker scratch.
+    pub(super) fn scratch(&self) -> usize {
+        self.layout().2
+    }
+    /// Offsets of the block and the row in scratch, and the total.
+    fn layout(&self) -> (i64, i64, usize) {
+        let g = &self.geometry;
+        let mut scratch = Scratch::default();
+        let (rows, columns) = (self.block_rows(), g.block()[1]);
+        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(&[rows, columns, g.ci]) };
+        let row = scratch.take(&[g.output[1], padded(g.co)]);
+        (block, row, scratch.bytes)
+    }
+    /// The operand that the tiles can read without a copy.
+    fn reads_operand(&self) -> Option<usize> {
+        if self.geometry.is_padded() { None } else { self.source.program.is_operand().filter(|&i| self.source.full[i]) }
+    }
+    /// The output row that the tiles can write without a copy.
+    fn writes_output(&self) -> Option<usize> {
+        if self.geometry.co.is_multiple_of(PANEL) { self.result.stores_anchor() } else { None }
+    }
+
+    pub(super) fn tiles(&self) -> Tiles {
+        let g = &self.geometry;
+        let columns = padded(g.part_co());
+        let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
+        let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
+        let b = columns as i64 * F;
+        let tile = Tile {
+            isa: self.isa,
+            rows,
+            vectors,
+            around: Vec::new(),
+            loops: vec![
+                Loop {
+                    count: g.kernel[0],
+                    a: g.conv.dilation[0] as i64 * block_row,
+                    b: b * (g.kernel[1] * g.part_ci()) as i64,
+                },
+                Loop { count: g.kernel[1], a: g.conv.dilation[1] as i64 * ci, b: b * g.part_ci() as i64 },
+                Loop { count: g.part_ci(), a: F, b },
+            ],
+            a_row: g.conv.stride[1] as i64 * ci,
+            c_row: padded(g.co) as i64 * F,
+            accumulate: false,
+        };
+        Tiles::new(tile.simplified(), g.output[1])
+    }
+
+    /// A row of a depthwise convolution.
+    fn depthwise(&self) -> Row {
+        let g = &self.geometry;
+        let pixel = g.ci as i64 * F;
+        let row = g.block()[1] as i64 * pixel;
+        let [down, right] = g.conv.dilation.map(|d| d as i64);
+        let tap = |ky: usize, kx: usize| {
+            let weight = (ky * g.kernel[1] + kx) as i64 * pixel;
+            [ky as i64 * down * row + kx as i64 * right * pixel, weight]
+        };
+        Row {
+            taps: (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| tap(ky, kx))).collect(),
+            pixels: g.output[1],
+            step: [g.conv.stride[1] as i64 * pixel, padded(g.co) as i64 * F],
+            channels: g.ci,
+        }
+    }
+
+    pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
+        let g = &self.geometry;
+        if g.is_padded() {
+            self.clear_borders(e);
+        }
+        self.source.clear_sums(e, g.ci);
+        self.result.clear_sums(e, g.co);
+        let (inputs, outputs) = (self.source.full_arguments(), self.result.full_arguments());
+        let (image, count, band) = share(e, g.images, self.chunks);
+        let mut walked: Vec<(Value, i64)> = Vec::new();
+        for (arguments, bytes) in [(&inputs, g.input_bytes()), (&outputs, g.output_bytes())] {
+            for &argument in arguments {
+                let base = e.argument(argument);
+                walked.push((e.at(base, image, bytes), bytes));
+            }
+        }
+        e.repeat(count, &walked, &[], |e, at, _| {
+            let (at_input, at_output) = at.split_at(inputs.len());
+            match band {
+                None => {
+                    let a = self.image(e, &Cursor::new(&inputs, at_input));
+                    self.rows(e, calls, a, (&outputs, at_output), Count::Static(g.output[0]));
+                }
+                Some(band) => {
+                    let a = self.band(e, (&inputs, at_input), band);
+                    let first = e.at_index(band, self.band_rows());
+                    let row = (g.output[1] * g.co) as i64 * F;
+                    let at_output: Vec<Value> = at_output.iter().map(|&p| e.at(p, first, row)).collect();
+                    let all = e.int(g.output[0] as i64);
+                    let left = e.b.ins().isub(all, first);
+                    let most = e.int(self.band_rows() as i64);
+                    let count = e.min(left, most);
+                    self.rows(e, calls, a, (&outputs, &at_output), Count::Dynamic(count));
+                }
+            }
+            Vec::new()
+        });
+    }
+
+    /// Zeroes what the source program does not fill: rows above and below the image, columns beside it.
+    fn clear_borders(&self, e: &mut Emit<'_>) {
+        let g = &self.geometry;
+        let (rows, [_, columns]) = (self.block_rows(), g.block());
+        let pixel = g.ci * 4;
+        let row = columns * pixel;
+        let block = self.block(e);
+        let [above, left] = [0, 1].map(|a| g.conv.padding[a][0]);
+        // the last band ends furthest below the image
+        let start = (self.bands() - 1) * self.band_rows() * g.conv.stride[0];
+        let below = (start + rows).saturating_sub(above + g.size[0]).min(rows);
+        let right = columns - left - g.size[1];
+        e.clear(block, above.min(rows) * row);
+        let under = e.offset(block, ((rows - below) * row) as i64);
+        e.clear(under, below * row);
+        if left + right > 0 {
+            e.repeat(Count::Static(rows), &[(block, row as i64)], &[], |e, at, _| {
+                e.clear(at[0], left * pixel);
+                let behind = e.offset(at[0], ((left + g.size[1]) * pixel) as i64);
+                e.clear(behind, right * pixel);
+                Vec::new()
+            });
+        }
+    }
+
+    fn block(&self, e: &mut Emit<'_>) -> Value {
+        let scratch = e.scratch();
+        e.offset(scratch, self.layout().0)
+    }
+
+    /// Makes the block of a whole image; returns where the tiles read.
+    fn image(&self, e: &mut Emit<'_>, cursor: &Cursor) -> Value {
+        let g = &self.geometry;
+        let block = self.block(e);
+        if let Some(operand) = self.reads_operand() {
+            return cursor.get(operand, block);
+        }
+        self.source.fill(e, cursor, g.size, g.ci, &g.input_block(block));
+        block
+    }
+
+    /// Makes the block of one band of the image at `pointers`; returns where the tiles read.
+    fn band(&self, e: &mut Emit<'_>, (arguments, pointers): (&[usize], &[Value]), band: Value) -> Value {
+        let g = &self.geometry;
+        let block = self.block(e);
+        let input_row = (g.size[1] * g.ci) as i64 * F;
+        // the image's row that is the block's first; rows above the image are zeros
+        let first = e.at_index(band, self.band_rows() * g.conv.stride[0]);
+        let above = e.int(g.conv.padding[0][0] as i64);
+        let start = e.b.ins().isub(first, above);
+        if let Some(operand) = self.reads_operand() {
+            let base = Cursor::new(arguments, pointers).get(operand, block);
+            return e.at(base, start, input_row);
+        }
+        fill_band(e, &self.source, g, (arguments, pointers), &g.input_block(block), (start, self.block_rows()));
+        block
+    }
+
+    /// Output rows from the block at `a`; `pointers` are the outputs' first rows.
+    fn rows(
+        &self,
+        e: &mut Emit<'_>,
+        calls: &Calls<'_>,
+        a: Value,
+        (arguments, pointers): (&[usize], &[Value]),
+        count: Count,
+    ) {
+        let g = &self.geometry;
+        let scratch = e.scratch();
+        let row = e.offset(scratch, self.layout().1);
+        let weight = e.argument(self.weight);
+        let output_row = (g.output[1] * g.co) as i64 * F;
+        let block_row = (g.block()[1] * g.ci) as i64 * F;
+        let mut rows: Vec<(Value, i64)> = vec![(a, g.conv.stride[0] as i64 * block_row)];
+        rows.extend(pointers.iter().map(|&p| (p, output_row)));
+        e.repeat(count, &rows, &[], |e, at, _| {
+            let cursor = Cursor::new(arguments, &at[1..]);
+            let direct = self.writes_output();
+            let c = direct.map_or(row, |argument| cursor.get(argument, row));
+            if g.is_depthwise() {
+                self.depthwise().emit(e, [at[0], weight, c]);
+            } else {
+                let tiles = self.tiles();
+                let columns = padded(g.part_co());
+                let panels = columns / tiles.whole.columns();
+                let part = [g.part_ci(), g.taps() * g.part_ci() * columns, g.part_co()].map(|n| n as i64 * F);
+                let walked = [(at[0], part[0]), (weight, part[1]), (c, part[2])];
+                e.repeat(Count::Static(g.parts()), &walked, &[], |e, at, _| {
+                    tiles.emit(e, calls, panels, at[0], at[1], at[2]);
+                    Vec::new()
+                });
+            }
+            if direct.is_none() {
+                let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
+                let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
+                self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
+            }
+            Vec::new()
+        });
+    }
+}
