@@ -63,7 +63,11 @@ impl fmt::Display for Choice {
     }
 }
 
-/// An algorithm with its predicted time and the direct kernel's; `None` is the direct kernel.
+/// The instruction set whose rates decide. It is the same for all: then the algorithm, and with it every bit of a result,
+/// follows from the shape alone. It is the one with the fastest products, so what pays there pays with the others.
+const DECIDES: Isa = Isa::Avx512;
+
+/// An algorithm with its predicted time and the direct kernel's; without one it is the direct kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Chosen<T> {
     pub(super) winograd: Option<T>,
@@ -72,10 +76,18 @@ pub(super) struct Chosen<T> {
 }
 
 impl<T: Copy> Chosen<T> {
-    /// The fastest of the candidates and the direct kernel, or with `forced` the fastest candidate.
-    fn fastest(direct: f64, candidates: impl Iterator<Item = (T, f64)>, forced: bool) -> Chosen<T> {
-        let best = candidates.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|best| forced || best.1 < direct);
-        Chosen { winograd: best.map(|b| b.0), predicted: best.map_or(direct, |b| b.1), direct }
+    /// The fastest of the candidates and the direct kernel, or of the candidates alone if the form is `forced`.
+    fn fastest(
+        settings: Settings,
+        candidates: impl Iterator<Item = T>,
+        cost: impl Fn(Isa, T) -> f64,
+        direct: impl Fn(Isa) -> f64,
+    ) -> Chosen<T> {
+        let best = candidates.map(|c| (c, cost(DECIDES, c))).min_by(|a, b| a.1.total_cmp(&b.1));
+        let forced = settings.convolution != Convolution::Auto;
+        let winograd = best.filter(|best| forced || best.1 < direct(DECIDES)).map(|best| best.0);
+        let direct = direct(settings.isa);
+        Chosen { winograd, predicted: winograd.map_or(direct, |w| cost(settings.isa, w)), direct }
     }
     /// For printing; of grouped convolutions nothing is predicted.
     pub(super) fn report(
@@ -118,9 +130,9 @@ fn forms(g: &Geometry, convolution: Convolution) -> &'static [Form] {
 
 /// The algorithm of a forward convolution.
 pub(super) fn forward(g: &Geometry, settings: Settings, chunks: usize) -> Chosen<Form> {
-    let Settings { isa, convolution } = settings;
-    let candidates = forms(g, convolution).iter().map(|&form| (form, cost::forward(isa, g, form, chunks)));
-    Chosen::fastest(cost::direct(isa, g, 1), candidates, convolution != Convolution::Auto)
+    let candidates = forms(g, settings.convolution).iter().copied();
+    let cost = |isa, form| cost::forward(isa, g, form, chunks);
+    Chosen::fastest(settings, candidates, cost, |isa| cost::direct(isa, g, 1))
 }
 
 /// The forms of Winograd that compute a convolution's gradients; one that is not wanted has a form all the same.
@@ -138,12 +150,11 @@ impl BackwardForms {
 
 /// The algorithm of the gradients that are `wanted` (data, weight).
 pub(super) fn backward(g: &Geometry, settings: Settings, wanted: [bool; 2], chunks: usize) -> Chosen<BackwardForms> {
-    let Settings { isa, convolution } = settings;
     // the data gradient's own padding is what is left of two pixels
     let far = wanted[0] && g.conv.padding.iter().flatten().any(|&p| p > TAPS - 1);
-    let forms = if far { &[] } else { forms(g, convolution) };
+    let forms = if far { &[] } else { forms(g, settings.convolution) };
     let pairs = forms.iter().flat_map(|&data| forms.iter().map(move |&filter| BackwardForms { data, filter }));
-    let candidates = pairs.map(|pair| (pair, cost::backward(isa, g, pair, wanted, chunks)));
     let convolutions = wanted.iter().filter(|w| **w).count();
-    Chosen::fastest(cost::direct(isa, g, convolutions), candidates, convolution != Convolution::Auto)
+    let cost = |isa, pair| cost::backward(isa, g, pair, wanted, chunks);
+    Chosen::fastest(settings, pairs, cost, |isa| cost::direct(isa, g, convolutions))
 }
