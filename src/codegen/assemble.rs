@@ -141,10 +141,12 @@ fn stays(planned: &Planned, lowered: &Lowered) -> bool {
     let known = |place: ArgumentPlace| match place {
         ArgumentPlace::Planned(Place::State(_)) => !planned.writes_states,
         ArgumentPlace::Planned(Place::Work(at)) => {
-            let prepared = planned.prepare.iter().flat_map(|step| &step.results).map(|result| result.place);
-            let dead = planned.prepare.iter().flat_map(|step| &step.dead_after);
-            planned.constants.iter().any(|(offset, _)| *offset == at)
-                || (prepared.into_iter().any(|place| place == Place::Work(at)) && !dead.into_iter().any(|d| d.0 == at))
+            // the last to be made there, if it is not dead in the end: what lay there before it may well be
+            let makes = |step: &PlannedStep| step.results.iter().any(|result| result.place == Place::Work(at));
+            let prepared = planned.prepare.iter().rposition(makes).is_some_and(|maker| {
+                !planned.prepare[maker..].iter().flat_map(|step| &step.dead_after).any(|dead| dead.0 == at)
+            });
+            prepared || planned.constants.iter().any(|(offset, _)| *offset == at)
         }
         ArgumentPlace::Planned(Place::Image(_)) => false,
         ArgumentPlace::Step(_) => true,
