@@ -10,9 +10,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger_runtime::{Constant, Plan, StateSlot, Team};
+use outrigger_runtime::{Constant, Plan, Profile, StateSlot, StepProfile, Team};
 
-use crate::codegen::{self, Convolution, Isa, Settings};
+use crate::codegen::{self, Choice, Convolution, Isa, Settings};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::passes::{self, PassOptions, Report};
@@ -62,6 +62,7 @@ pub struct Program {
     pub(crate) plan: Arc<Plan>,
     report: Report,
     summary: Summary,
+    convolutions: Vec<Choice>,
 }
 
 /// Compiles `graph`.
@@ -114,7 +115,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         time = ?summary.compile_time,
         "compiled"
     );
-    Ok(Program { planned, plan: Arc::new(plan), report, summary })
+    Ok(Program { planned, plan: Arc::new(plan), report, summary, convolutions: kernels.convolutions })
 }
 
 impl Program {
@@ -125,6 +126,23 @@ impl Program {
     /// The schedule with every buffer's place, for printing.
     pub fn planned(&self) -> &Planned {
         &self.planned
+    }
+    /// The algorithm of each convolution with its predicted time, in the order of the steps, for printing.
+    pub fn convolutions(&self) -> &[Choice] {
+        &self.convolutions
+    }
+    /// The same beside what a profiled run measured, a line a convolution: the time of all threads together in their kernel.
+    pub fn convolutions_measured(&self, profile: &Profile) -> String {
+        let mut text = String::new();
+        for choice in &self.convolutions {
+            let of_choice = |step: &&StepProfile| step.name == choice.step && step.kind == choice.kernel;
+            let busy = profile.steps.iter().find(of_choice).map(|step| step.busy_ns.iter().sum::<u64>());
+            text += &match busy {
+                Some(ns) => format!("{choice}, measured {:.3} ms\n", ns as f64 / 1e6),
+                None => format!("{choice}\n"),
+            };
+        }
+        text
     }
     /// Sizes.
     pub fn summary(&self) -> &Summary {

@@ -112,7 +112,16 @@ impl<'p> Assembly<'p> {
         let groups = groups.collect::<Result<_, _>>()?;
         self.prepare.append(&mut self.packs);
         let (prepare, steps) = (self.prepare, self.steps);
-        Ok(Kernels { prepare, steps, groups, code, work_bytes: self.end, scratch_bytes, functions })
+        Ok(Kernels {
+            prepare,
+            steps,
+            groups,
+            code,
+            work_bytes: self.end,
+            scratch_bytes,
+            functions,
+            convolutions: Vec::new(),
+        })
     }
 }
 

@@ -13,7 +13,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::amx::ROWS;
-use super::conv::{Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
 use super::depthwise::Row;
 use super::emit::{Count, Emit};
 use super::half::Element;
@@ -35,6 +35,45 @@ pub(super) struct Forward {
     pub(super) result: Bound,
     /// Argument of the weight, rows of whole panels.
     pub(super) weight: usize,
+}
+
+/// What a chunk computes: its first image, the number of images, and the band where images are cut into bands of rows.
+pub(super) fn share(e: &mut Emit<'_>, images: usize, chunks: usize) -> (Value, Count, Option<Value>) {
+    let bands = (chunks / images.max(1)).max(1);
+    if bands == 1 {
+        let (first, count) = e.chunk_range(images, chunks);
+        return (first, count, None);
+    }
+    let (chunk, bands) = (e.chunk(), e.int(bands as i64));
+    let image = e.b.ins().udiv(chunk, bands);
+    let before = e.b.ins().imul(image, bands);
+    (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
+}
+
+/// Puts the rows of an image that lie in `block` there; the block's `rows` rows begin at the image's row `start`, and
+/// those above and below the image are left alone.
+pub(super) fn fill_band(
+    e: &mut Emit<'_>,
+    source: &Bound,
+    g: &Geometry,
+    (tensors, pointers): (&[Tensor], &[Value]),
+    block: &Block,
+    (start, rows): (Value, usize),
+) {
+    let input_row = (g.size[1] * g.ci) as i64 * F;
+    let (zero, rows) = (e.int(0), e.int(rows as i64));
+    let low = e.max(start, zero);
+    let (end, size) = (e.b.ins().iadd(start, rows), e.int(g.size[0] as i64));
+    let high = e.min(end, size);
+    // a block may lie below the image
+    let high = e.max(high, low);
+    let (count, skipped) = (e.b.ins().isub(high, low), e.b.ins().isub(low, start));
+    let pointers = at_rows(e, tensors, pointers, low, input_row);
+    let base = e.at(block.base, skipped, block.row());
+    let base = e.offset(base, block.low[1] as i64 * block.pixel);
+    let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
+    let to = Access { base, element: block.element, row: block.row(), column: block.pixel };
+    source.fill_rows(e, &Cursor::new(tensors, &pointers), extent, to);
 }
 
 impl Forward {
@@ -147,7 +186,7 @@ impl Forward {
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
-        let (image, count, band) = self.share(e);
+        let (image, count, band) = share(e, g.images, self.chunks);
         let mut walked = walk(e, &inputs, image, g.input_bytes());
         walked.extend(walk(e, &outputs, image, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
@@ -172,19 +211,6 @@ impl Forward {
             Vec::new()
         });
         end(e, self.isa);
-    }
-
-    /// What this chunk computes: its first image, the number of images, and the band if images are cut.
-    fn share(&self, e: &mut Emit<'_>) -> (Value, Count, Option<Value>) {
-        let bands = self.bands();
-        if bands == 1 {
-            let (first, count) = e.chunk_range(self.geometry.images, self.chunks);
-            return (first, count, None);
-        }
-        let (chunk, bands) = (e.chunk(), e.int(bands as i64));
-        let image = e.b.ins().udiv(chunk, bands);
-        let before = e.b.ins().imul(image, bands);
-        (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
     }
 
     /// Zeroes what the source program does not fill: rows above and below the image, columns beside it.
@@ -248,19 +274,9 @@ impl Forward {
             let base = Cursor::new(tensors, pointers).get(operand, block);
             return e.at(base, start, input_row);
         }
-        let (zero, rows) = (e.int(0), e.int(self.block_rows() as i64));
-        let low = e.max(start, zero);
-        let (end, size) = (e.b.ins().iadd(start, rows), e.int(g.size[0] as i64));
-        let high = e.min(end, size);
-        let (count, skipped) = (e.b.ins().isub(high, low), e.b.ins().isub(low, start));
-        let pointers = at_rows(e, tensors, pointers, low, input_row);
-        let place = g.input_block(block, self.element);
-        let base = e.at(block, skipped, place.row());
-        let base = e.offset(base, place.low[1] as i64 * place.pixel);
-        let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
-        let to = Access { base, element: place.element, row: place.row(), column: place.pixel };
-        self.source.fill_rows(e, &Cursor::new(tensors, &pointers), extent, to);
-        block
+        let block = g.input_block(block, self.element);
+        fill_band(e, &self.source, g, (tensors, pointers), &block, (start, self.block_rows()));
+        block.base
     }
 
     /// Output rows from the block at `a`; `pointers` are the outputs' first rows.

@@ -1,30 +1,28 @@
 //! A planned step becomes one or more kernels with their arguments.
 
-use super::algorithm::{self, Convolution, Settings};
+use super::algorithm::{Choice, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Geometry, PANEL, padded};
+use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::half::Element;
 use super::isa::Isa;
+use super::lower_conv;
 use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::Nest;
 use super::nest_ops;
-use super::pack::rounded;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
-use super::winograd_grid::Grid;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
-use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
 use crate::plan::{Place, Placed, PlannedStep};
-use crate::types::{DType, Precision, Shape, TensorType};
+use crate::types::{DType, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +110,8 @@ pub(super) struct Lowered {
     pub(super) packs: Vec<Call>,
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
+    /// The algorithm, if the step is a convolution.
+    pub(super) choice: Option<Choice>,
 }
 
 fn argument(placed: &Placed, write: bool) -> KernelArgument {
@@ -140,7 +140,7 @@ const MOST_SCRATCH: usize = 1 << 30;
 ///
 /// `images`: the step belongs to a group, whose chunks are so many images.
 pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
-    let mut lowered = kernels(step, settings)?;
+    let mut lowered = kernels(step, settings, images)?;
     if let Some(images) = images {
         lowered.cut(images, &step.name)?;
     }
@@ -156,7 +156,7 @@ pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize
     }
 }
 
-fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
+fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -164,7 +164,7 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
-        Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
+        Op::Fused(fused) => lower_fused(step, fused, settings, images).ok_or_else(missing),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
@@ -232,31 +232,10 @@ pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: 
     })
 }
 
-/// What a kernel multiplies, and with which settings: bf16 in pairs where the CPU does so, else as f32. Winograd's transforms
-/// know f32 only.
-fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings, Element) {
-    let (isa, element) = match fused.precision {
-        Precision::F32 => (settings.isa.vectors(), Element::F32),
-        Precision::Bf16 if settings.isa.multiplies_pairs() => (settings.isa, Element::Bf16),
-        Precision::Bf16 => (settings.isa, Element::Rounded),
-    };
-    let narrow = |p: &Placed| p.ty.dtype == DType::Bf16;
-    let wide = element == Element::F32 && !step.operands.iter().chain(&step.results).any(narrow);
-    (Settings { isa, convolution: if wide { settings.convolution } else { Convolution::Direct } }, element)
-}
-
-fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
-    let (settings, element) = products(step, fused, settings);
-    let isa = settings.isa;
+fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings, images: Option<usize>) -> Option<Lowered> {
     let kind = fused.anchor.name();
-    let mut next = step.operands.len();
-    let mut bound = |program: &Program, shape: &Shape| {
-        let b = bind(step, program, shape, next)?;
-        next += program.outputs.len();
-        Some(b)
-    };
     let mut lowered = Lowered::default();
-    let mut arguments = arguments(step);
+    let arguments = arguments(step);
     match &fused.anchor {
         Anchor::Map(shape) => {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
@@ -267,83 +246,8 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let chunks = kernel.chunks;
             lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
         }
-        Anchor::Conv2d { conv, input, weight } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
-            let chosen = algorithm::forward(&geometry, settings, fused.chunks);
-            let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
-            let at = if element == Element::Bf16 {
-                let bytes = geometry.runs().bytes(isa);
-                lowered.pack_pairs(vec![geometry.pack_pairs(isa)], &mut arguments, bytes)
-            } else {
-                let pack = match geometry.conv.groups {
-                    1 if geometry.co.is_multiple_of(PANEL) && element == Element::F32 => None,
-                    1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
-                    _ if geometry.is_depthwise() => None,
-                    _ => Some(nest_ops::pack_groups(&geometry, false)),
-                };
-                lowered.packed_weight(pack.map(|p| rounded(p, element)), &mut arguments, floats)
-            };
-            // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
-            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
-            let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
-            let flops = geometry.flops();
-            let kernel = match chosen {
-                None => Kernel::Forward(Forward { isa, geometry, chunks, element, source, result, weight: at }),
-                Some(form) => {
-                    let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
-                    let weight = lowered.transform(transform, &mut arguments, at);
-                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
-                    let grid = Grid::new(isa, form, geometry.output, group);
-                    let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
-                    Kernel::WinogradForward(kernel)
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
-        }
-        Anchor::ConvBackward { conv, input, weight, data, filter } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let source = if *filter { Some(bound(&fused.source, input)?) } else { None };
-            let gradient = bound(&fused.gradient, &output)?;
-            let result = if *data { Some(bound(&fused.result, input)?) } else { None };
-            let partial = next;
-            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
-            let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
-            let pack = match geometry.conv.groups {
-                _ if !data || geometry.is_depthwise() => None,
-                1 => {
-                    let (ci, co) = (geometry.ci, geometry.co);
-                    Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
-                }
-                _ => Some(nest_ops::pack_groups(&geometry, true)),
-            };
-            let pack = pack.filter(|_| element != Element::Bf16).map(|p| rounded(p, element));
-            let mut at = lowered.packed_weight(pack, &mut arguments, floats);
-            let chunks = fused.chunks;
-            let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel = match chosen {
-                None => {
-                    let weight = at;
-                    let mut kernel =
-                        Backward { isa, geometry, chunks, element, source, gradient, result, weight, partial };
-                    if *data && element == Element::Bf16 {
-                        let bytes = kernel.weight_offset(None);
-                        kernel.weight = lowered.pack_pairs(kernel.pack_phases(), &mut arguments, bytes);
-                    }
-                    Kernel::Backward(kernel)
-                }
-                Some(forms) => {
-                    if *data {
-                        let transform = WeightTransform::new(forms.data, [geometry.co, padded(geometry.ci)], true);
-                        at = lowered.transform(transform, &mut arguments, at);
-                    }
-                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
-                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
+        Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => {
+            return lower_conv::lower(step, fused, settings, images);
         }
     }
     Some(lowered)
@@ -387,22 +291,6 @@ impl Lowered {
     pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
         self.packs.iter().chain(&self.calls)
     }
-}
-
-/// Chunks of a convolution without partial sums: images, or equal bands of the rows of each if there are few. A band
-/// has work for at least some microseconds, far more than handing it out costs.
-fn image_chunks(geometry: &Geometry) -> usize {
-    const IMAGES: usize = 16;
-    const BAND_FLOPS: u64 = 1 << 20;
-    let images = geometry.images;
-    if images == 0 || images >= IMAGES {
-        return chunks_for(images);
-    }
-    let rows = geometry.output[0];
-    let most = ((geometry.flops() / images as u64) / BAND_FLOPS) as usize;
-    let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
-    // as many bands as there are when each but the last has the same number of rows
-    images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
 }
 
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {

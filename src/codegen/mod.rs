@@ -35,6 +35,7 @@ mod conv_backward;
 mod conv_backward_pairs;
 mod conv_filter;
 mod conv_forward;
+mod cost;
 mod depthwise;
 mod emit;
 mod half;
@@ -42,6 +43,7 @@ mod interleave;
 mod isa;
 mod leaf;
 mod lower;
+mod lower_conv;
 mod lower_map;
 mod map;
 mod math;
@@ -69,7 +71,7 @@ mod winograd_forward;
 mod winograd_grid;
 mod winograd_weight;
 
-pub use algorithm::{Convolution, Settings};
+pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
@@ -96,6 +98,8 @@ pub struct Kernels {
     pub scratch_bytes: usize,
     /// Distinct compiled functions.
     pub functions: usize,
+    /// The algorithms of the convolutions, in the order of their steps.
+    pub convolutions: Vec<Choice>,
 }
 
 /// A function to compile.
@@ -169,7 +173,8 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
     for (index, (step, lowered)) in planned.prepare.iter().chain(&planned.steps).zip(&lowered).enumerate() {
         steps.add(step, lowered, index < planned.prepare.len(), &mut entry)?;
     }
-    steps.finish(Arc::new(code), scratch_bytes, functions)
+    let kernels = steps.finish(Arc::new(code), scratch_bytes, functions)?;
+    Ok(Kernels { convolutions: lowered.into_iter().filter_map(|l| l.choice).collect(), ..kernels })
 }
 
 /// A compiled function and the leaves that it calls.

@@ -19,7 +19,7 @@ use super::tile::{Calls, Tile};
 use super::winograd::TAPS;
 use super::winograd_filter::Filter;
 use super::winograd_forward::{Convolution, Taker};
-use super::winograd_grid::Grid;
+use super::winograd_grid::{Grid, clear_around};
 
 /// Gradients of a convolution by Winograd. Arguments: operands, results, then the rotated, transposed weight in
 /// Winograd's domain if there is a data gradient.
@@ -35,6 +35,15 @@ pub(super) struct WinogradBackward {
     pub(super) data: Option<(Bound, usize)>,
     /// Makes x, and the argument of the partial weight gradients.
     pub(super) filter: Option<(Bound, usize)>,
+}
+
+/// The grids of the data gradient and of the weight gradient, of which those `wanted` share the groups of images.
+pub(super) fn grids(isa: Isa, g: &Geometry, forms: BackwardForms, wanted: [bool; 2], chunks: usize) -> [Grid; 2] {
+    let images = g.images.div_ceil(chunks);
+    let of = [(forms.data, g.size, [g.co, g.ci]), (forms.filter, g.output, [g.ci, g.co])];
+    let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size, c), _)| Grid::group(form, size, c, images));
+    let group = groups.max().unwrap_or(1);
+    of.map(|(form, size, channels)| Grid::new(isa, form, size, channels, group))
 }
 
 struct Layout {
@@ -53,13 +62,7 @@ impl WinogradBackward {
     }
     /// The grids of the data gradient and of the weight gradient.
     fn grids(&self) -> [Grid; 2] {
-        let g = &self.geometry;
-        let images = g.images.div_ceil(self.chunks);
-        let of = [(self.forms.data, g.size), (self.forms.filter, g.output)];
-        let wanted = [self.data.is_some(), self.filter.is_some()];
-        let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size), _)| Grid::group(form, size, images));
-        let group = groups.max().unwrap_or(1);
-        of.map(|(form, size)| Grid::new(self.isa, form, size, group))
+        grids(self.isa, &self.geometry, self.forms, [self.data.is_some(), self.filter.is_some()], self.chunks)
     }
     fn layout(&self) -> Layout {
         let g = &self.geometry;
@@ -80,7 +83,9 @@ impl WinogradBackward {
         let x = (x, scratch.take(&[x[0], x[1], padded(g.ci)]));
         let row_dy = (dy.0[1] * padded(g.co)) as i64 * F;
         let row_x = (x.0[1] * padded(g.ci)) as i64 * F;
-        let filter = self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], &mut scratch));
+        let images = g.images.is_multiple_of(self.chunks).then(|| g.images / self.chunks);
+        let filter =
+            self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], images, &mut scratch));
         let data = self.data.as_ref().map(|_| Convolution::new(data, [g.co, g.ci], row_dy, &mut scratch));
         Layout { dy, x, data, filter, bytes: scratch.bytes }
     }
@@ -99,13 +104,19 @@ impl WinogradBackward {
         let g = &self.geometry;
         let layout = self.layout();
         let scratch = e.scratch();
-        let block = |e: &mut Emit<'_>, ([rows, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| {
-            let base = e.offset(scratch, at);
-            e.clear(base, rows * columns * padded(channels) * 4);
-            Block { base, columns, pixel: padded(channels) as i64 * F, low, element: Element::F32 }
+        let block = |e: &mut Emit<'_>, ([_, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| Block {
+            base: e.offset(scratch, at),
+            columns,
+            pixel: padded(channels) as i64 * F,
+            low,
+            element: Element::F32,
         };
         let dy = block(e, layout.dy, g.co, self.low());
         let x = block(e, layout.x, g.ci, [0, 1].map(|a| g.conv.padding[a][0]));
+        clear_around(e, &dy, layout.dy.0[0], g.output, g.co);
+        if self.filter.is_some() {
+            clear_around(e, &x, layout.x.0[0], g.size, g.ci);
+        }
         let inner = e.offset(dy.base, dy.inner());
         self.gradient.clear_sums(e, g.co);
         let programs = [self.filter.as_ref(), self.data.as_ref()];
