@@ -132,7 +132,7 @@ fn forms(g: &Geometry, convolution: Convolution) -> &'static [Form] {
 pub(super) fn forward(g: &Geometry, settings: Settings, chunks: usize) -> Chosen<Form> {
     let candidates = forms(g, settings.convolution).iter().copied();
     let cost = |isa, form| cost::forward(isa, g, form, chunks);
-    Chosen::fastest(settings, candidates, cost, |isa| cost::direct(isa, g, 1))
+    Chosen::fastest(settings, candidates, cost, |isa| cost::direct(isa, g, [true, false]))
 }
 
 /// The forms of Winograd that compute a convolution's gradients; one that is not wanted has a form all the same.
@@ -154,7 +154,7 @@ pub(super) fn backward(g: &Geometry, settings: Settings, wanted: [bool; 2], chun
     let far = wanted[0] && g.conv.padding.iter().flatten().any(|&p| p > TAPS - 1);
     let forms = if far { &[] } else { forms(g, settings.convolution) };
     let pairs = forms.iter().flat_map(|&data| forms.iter().map(move |&filter| BackwardForms { data, filter }));
-    let convolutions = wanted.iter().filter(|w| **w).count();
+    let pairs = pairs.filter(|pair| wanted == [true; 2] || pair.data == pair.filter);
     let cost = |isa, pair| cost::backward(isa, g, pair, wanted, chunks);
-    Chosen::fastest(settings, pairs, cost, |isa| cost::direct(isa, g, convolutions))
+    Chosen::fastest(settings, pairs, cost, |isa| cost::direct(isa, g, wanted))
 }

@@ -11,13 +11,20 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{F, PANEL, Tiles, padded};
+use super::conv::{F, Geometry, PANEL, Tiles, padded};
 use super::conv_backward::Backward;
 use super::depthwise::Filter;
 use super::emit::{Count, Emit};
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
 use crate::ops::Program;
+
+/// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
+/// rounding errors small and cost one addition in a few hundred.
+pub(super) fn filter_rows(g: &Geometry) -> usize {
+    let [rows, columns] = g.output;
+    (256 / columns).clamp(1, rows)
+}
 
 impl Backward {
     /// Whether the weight gradient is summed in scratch: in whole panels, and with groups a part by itself.
@@ -36,13 +43,6 @@ impl Backward {
     pub(super) fn sums(&self) -> usize {
         let g = &self.geometry;
         if g.is_depthwise() { g.weights() } else { g.parts() * g.taps() * self.sum_rows() * padded(g.part_co()) }
-    }
-
-    /// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
-    /// rounding errors small and cost one addition in a few hundred.
-    fn filter_rows(&self) -> usize {
-        let [rows, columns] = self.geometry.output;
-        (256 / columns).clamp(1, rows)
     }
 
     /// Tiles of the weight gradient over `output_rows` rows of dy: the rows of one ky (all kx, or one kx
@@ -80,7 +80,7 @@ impl Backward {
 
     /// Runs of output rows: (how many runs, rows of each).
     pub(super) fn filter_runs(&self) -> Vec<(usize, usize)> {
-        let (all, run) = (self.geometry.output[0], self.filter_rows());
+        let (all, run) = (self.geometry.output[0], filter_rows(&self.geometry));
         [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 

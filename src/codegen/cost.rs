@@ -1,9 +1,9 @@
 //! What a convolution's kernel is predicted to take: the cost model that chooses its algorithm.
 //!
 //! ```text
-//!   direct     flops · direct                                              + moved numbers · MOVED
+//!   direct     flops · direct + numbers of a large weight, for each row · STREAMED_FAR + moved numbers · MOVED
 //!   Winograd   flops of the products · product + transformed numbers · transformed
-//!              + numbers of weights and sums that are streamed · STREAMED  + moved numbers · MOVED
+//!              + numbers of weights and sums, for each batch of products · STREAMED  + moved numbers · MOVED
 //! ```
 //!
 //! Times are those of one thread of the machine on which the constants were measured, a Xeon (Sapphire Rapids) whose
@@ -11,10 +11,12 @@
 //! images, 16 channels at 32×32, 32 at 16×16 and 64 at 8×8, each kernel forced in turn with
 //! [`Convolution`](super::Convolution): a profile by function (products, transforms, fills, results) gives the constants of
 //! AVX-512; for the others the three totals are solved for them, since flops are the same in all three and the transformed
-//! numbers halve from one to the next. `STREAMED` is what 128 channels at 28×28 take beyond that.
+//! numbers halve from one to the next. `STREAMED` is what 64 channels at 8×8 take beyond that image by image, and
+//! `STREAMED_FAR` what 128 channels at 28×28 do, and the direct kernel with 256 at 14×14.
 
 use super::algorithm::BackwardForms;
 use super::conv::{Geometry, padded};
+use super::conv_filter::filter_rows;
 use super::isa::Isa;
 use super::winograd::Form;
 use super::winograd_backward;
@@ -41,8 +43,10 @@ fn rates(isa: Isa) -> Rates {
 
 /// A number of an activation that is read into a block or written from a row, in ps.
 const MOVED: f64 = 150.0;
-/// A number of a weight or a sum in Winograd's domain that comes from beyond the second-level cache, in ps.
-const STREAMED: f64 = 250.0;
+/// A number of a weight or a sum in Winograd's domain that a batch of products reads again, in ps.
+const STREAMED: f64 = 70.0;
+/// The same where all of them together do not stay in the second-level cache.
+const STREAMED_FAR: f64 = 250.0;
 
 /// Bits of a second: what follows is in nanoseconds.
 const PS: f64 = 1e-3;
@@ -56,11 +60,20 @@ fn activations(g: &Geometry) -> [f64; 2] {
     [numbers(&[g.images, g.size[0], g.size[1], g.ci]), numbers(&[g.images, g.output[0], g.output[1], g.co])]
 }
 
-/// The direct kernel's time for so many of the three convolutions (forward, data gradient, weight gradient), in ns.
-pub(super) fn direct(isa: Isa, g: &Geometry, convolutions: usize) -> f64 {
+/// The direct kernel's time for the convolutions that are `wanted`: those with the weight (forward, or the data gradient),
+/// and the weight gradient; in ns.
+pub(super) fn direct(isa: Isa, g: &Geometry, wanted: [bool; 2]) -> f64 {
+    let mut time = activations(g).iter().sum::<f64>() * MOVED;
     let used = padded(g.co) as f64 / g.co as f64;
-    let flops = g.flops() as f64 * convolutions as f64 * used;
-    (flops * rates(isa).direct + activations(g).iter().sum::<f64>() * MOVED) * PS
+    // every row of an image reads the weight; the weight gradient is added to after a run of rows
+    let reads = [g.output[0], 2 * g.output[0].div_ceil(filter_rows(g))];
+    for (_, reads) in wanted.into_iter().zip(reads).filter(|w| w.0) {
+        time += g.flops() as f64 * used * rates(isa).direct;
+        if g.weights() * 4 > CACHED {
+            time += numbers(&[g.images, reads, g.weights()]) * STREAMED_FAR;
+        }
+    }
+    time * PS
 }
 
 /// Winograd's products over a grid: `[tiles, a]` and `[tiles, b]` transformed, `flops` a tile's product of one plane.
@@ -73,11 +86,8 @@ fn domain(grid: &Grid, images: usize, transformed: usize, flops: usize) -> f64 {
 /// Weights or sums that every batch of products reads again.
 fn streamed(grid: &Grid, images: usize, floats: usize) -> f64 {
     let planes = floats * grid.form.products();
-    if planes * 4 <= CACHED {
-        return 0.0;
-    }
     let batches = images.div_ceil(grid.group) * grid.tiles()[0].div_ceil(grid.band);
-    batches as f64 * planes as f64 * STREAMED
+    batches as f64 * planes as f64 * if planes * 4 <= CACHED { STREAMED } else { STREAMED_FAR }
 }
 
 /// Winograd's time for a forward convolution, in ns. The weight is transformed once.
