@@ -106,7 +106,7 @@ impl<'p> Assembly<'p> {
             let became = &self.became[steps.clone()];
             match (became.first(), became.last()) {
                 (Some(first), Some(last)) if became.iter().all(|b| b.len() == 1) => Ok(first.start..last.end),
-                _ => Err(failed("a step of a group became several kernels")),
+                _ => Err(failed(format!("steps {steps:?} of a group became {became:?}"))),
             }
         });
         let groups = groups.collect::<Result<_, _>>()?;
