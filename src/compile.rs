@@ -19,12 +19,15 @@ use crate::passes::{self, PassOptions, Report};
 use crate::plan::{self, Planned};
 use crate::session::Session;
 use crate::store::Store;
+use crate::types::Precision;
 
 /// How a graph is compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which passes run.
     pub passes: PassOptions,
+    /// How exactly convolutions compute, and how kernels hand tensors to each other.
+    pub precision: Precision,
     /// Instruction set of the inner products; `None` takes `OUTRIGGER_ISA` or the widest of this CPU.
     pub isa: Option<Isa>,
     /// How convolutions are computed. [`Convolution::Auto`] is for all but tests and measurements.
@@ -70,7 +73,8 @@ pub struct Program {
 pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let start = Instant::now();
     let isa = options.isa.map_or_else(Isa::from_env, Isa::require)?;
-    let (graph, report) = passes::optimise(graph, &options.passes)?;
+    let (graph, mut report) = passes::optimise(graph, &options.passes)?;
+    let graph = passes::at_precision(graph, options.precision, &mut report)?;
     let planned = plan::plan(&graph)?;
     let kernels = codegen::generate(&planned, Settings { isa, convolution: options.convolution })?;
     let code_bytes = kernels.code.bytes;

@@ -100,7 +100,7 @@ pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;
-pub use types::{DType, Padding, Shape};
+pub use types::{DType, Padding, Precision, Shape};
 
 /// The examples of README.md are compiled and run as tests.
 #[cfg(doctest)]

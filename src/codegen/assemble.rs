@@ -106,7 +106,7 @@ impl<'p> Assembly<'p> {
             let became = &self.became[steps.clone()];
             match (became.first(), became.last()) {
                 (Some(first), Some(last)) if became.iter().all(|b| b.len() == 1) => Ok(first.start..last.end),
-                _ => Err(failed("a step of a group became several kernels")),
+                _ => Err(failed(format!("steps {steps:?} of a group became {became:?}"))),
             }
         });
         let groups = groups.collect::<Result<_, _>>()?;
@@ -141,12 +141,11 @@ fn stays(planned: &Planned, lowered: &Lowered) -> bool {
     let known = |place: ArgumentPlace| match place {
         ArgumentPlace::Planned(Place::State(_)) => !planned.writes_states,
         ArgumentPlace::Planned(Place::Work(at)) => {
-            // the last to be made there, if it is not dead in the end: what lay there before it may well be
+            // a place may have had another value before, which is dead
             let makes = |step: &PlannedStep| step.results.iter().any(|result| result.place == Place::Work(at));
-            let prepared = planned.prepare.iter().rposition(makes).is_some_and(|maker| {
-                !planned.prepare[maker..].iter().flat_map(|step| &step.dead_after).any(|dead| dead.0 == at)
-            });
-            prepared || planned.constants.iter().any(|(offset, _)| *offset == at)
+            let made = planned.prepare.iter().rposition(makes);
+            let lives = |made: usize| !planned.prepare[made..].iter().flat_map(|s| &s.dead_after).any(|d| d.0 == at);
+            planned.constants.iter().any(|(offset, _)| *offset == at) || made.is_some_and(lives)
         }
         ArgumentPlace::Planned(Place::Image(_)) => false,
         ArgumentPlace::Step(_) => true,

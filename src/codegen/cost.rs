@@ -37,7 +37,7 @@ fn rates(isa: Isa) -> Rates {
     match isa {
         Isa::Clif => Rates { direct: 21.5, product: 22.0, transformed: 350.0 },
         Isa::Avx2 => Rates { direct: 9.2, product: 7.5, transformed: 250.0 },
-        Isa::Avx512 => Rates { direct: 5.5, product: 6.2, transformed: 100.0 },
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Rates { direct: 5.5, product: 6.2, transformed: 100.0 },
     }
 }
 

@@ -5,11 +5,13 @@ use super::coefficients::ChannelKernel;
 use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::half::Element;
 use super::isa::Isa;
 use super::lower_conv;
+use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
-use super::nest::{Load, Nest, NestStep};
+use super::nest::Nest;
 use super::nest_ops;
 use super::region::operands_of;
 use super::rows::RowSum;
@@ -18,9 +20,8 @@ use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
-use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
-use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
+use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
+use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
@@ -174,7 +175,7 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa)),
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -206,16 +207,6 @@ fn floats(results: &[TensorType]) -> bool {
     results.iter().all(|r| r.dtype == DType::F32)
 }
 
-/// A single element-wise operation as a map of one step.
-fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
-    let mut steps: Vec<Step> = (0..step.operands.len()).map(Step::Operand).collect();
-    steps.push(each);
-    let last = steps.len() - 1;
-    let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
-    let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], ..Lowered::default() })
-}
-
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
@@ -236,6 +227,7 @@ pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: 
         program: program.clone(),
         full: step.operands.iter().map(|p| p.ty.shape == *shape).collect(),
         scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
+        elements: step.operands.iter().map(|p| Element::stored(p.ty.dtype)).collect(),
         outputs: (first..first + program.outputs.len()).collect(),
     })
 }
@@ -262,53 +254,6 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings, images: Op
 }
 
 impl Lowered {
-    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
-    /// where.
-    pub(super) fn pack(
-        &mut self,
-        nest: Nest,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-        floats: usize,
-    ) -> usize {
-        let chunks = nest.chunks;
-        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
-    }
-    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
-    pub(super) fn transform(
-        &mut self,
-        kernel: WeightTransform,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-    ) -> usize {
-        let (chunks, floats) = (kernel.chunks, kernel.floats());
-        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
-    }
-    fn packing(
-        &mut self,
-        kernel: Kernel,
-        chunks: usize,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-        floats: usize,
-    ) -> usize {
-        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
-        self.step_bytes = at + floats * 4;
-        let to = KernelArgument { place: ArgumentPlace::Step(at), bytes: floats * 4, write: true, float: true };
-        let from = KernelArgument { write: false, ..arguments[from].clone() };
-        arguments.push(KernelArgument { write: false, ..to.clone() });
-        self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
-        arguments.len() - 1
-    }
-    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
-    pub(super) fn packed_weight(
-        &mut self,
-        pack: Option<Nest>,
-        arguments: &mut Vec<KernelArgument>,
-        floats: usize,
-    ) -> usize {
-        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
-    }
     /// Makes every chunk of the calls one image.
     ///
     /// # Errors
@@ -346,61 +291,6 @@ impl Lowered {
     pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
         self.packs.iter().chain(&self.calls)
     }
-}
-
-/// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
-    if items * channels < 8192 { 1 } else { chunks_for(items) }
-}
-
-/// An element-wise program; `chunks` counts only if it has partial sums.
-fn lower_map(step: &PlannedStep, shape: &Shape, program: &Program, chunks: usize) -> Option<Call> {
-    let first = step.operands.len();
-    let sums = program.has_sums();
-    let Some(bound) = bind(step, program, shape, first) else {
-        return if sums { None } else { Some(nest_map(step, shape, program)) };
-    };
-    let per_channel = operands_of(program).into_iter().any(|i| !bound.full[i] && !bound.scalar[i]);
-    let elements = shape.elements();
-    let channels = if sums || per_channel {
-        shape.last()
-    } else {
-        // no channel matters: take any width that makes whole vectors
-        [64, 16, 4].into_iter().find(|w| elements.is_multiple_of(*w)).unwrap_or(shape.last())
-    };
-    let items = elements / channels;
-    let chunks = if sums { chunks } else { map_chunks(items, channels) };
-    let kernel = Kernel::Map(Map { items, channels, chunks, program: bound });
-    Some(Call { kernel, arguments: arguments(step), chunks, flops: 0, kind: step.op.kind() })
-}
-
-/// An element-wise program with operands that broadcast in other ways.
-fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
-    let mut loads = Vec::new();
-    let mut steps = Vec::new();
-    for each in &program.steps {
-        steps.push(match *each {
-            // a map has no anchor
-            Step::Anchor => NestStep::Constant(0.0),
-            Step::Operand(i) => {
-                let operand = &step.operands[i].ty;
-                loads.push(Load::strided(i, operand.dtype, &nest_ops::broadcast_strides(&operand.shape, shape), 0));
-                NestStep::Load(loads.len() - 1)
-            }
-            Step::Constant(c) => NestStep::Constant(c),
-            Step::Unary(op, a) => NestStep::Unary(op, a),
-            Step::Binary(op, a, b) => NestStep::Binary(op, a, b),
-            Step::Select(c, a, b) => NestStep::Select(c, a, b),
-        });
-    }
-    let outputs = program
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(i, &o)| (super::region::output_step(o), step.operands.len() + i, DType::F32))
-        .collect();
-    let nest = Nest::map(&shape.0, loads, steps, outputs);
-    Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }
 }
 
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {

@@ -1,18 +1,20 @@
 //! A planned convolution becomes its kernels: the algorithm, the copies of the weight, the chunks.
 
-use super::algorithm::{self, BackwardForms, Settings};
+use super::algorithm::{self, BackwardForms, Convolution, Settings};
 use super::conv::{Geometry, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::half::Element;
 use super::lower::{Call, Kernel, Lowered, arguments, bind};
 use super::nest_ops;
+use super::pack::rounded;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::{self, WinogradForward};
 use super::winograd_weight::WeightTransform;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Program};
-use crate::plan::PlannedStep;
-use crate::types::Shape;
+use crate::plan::{Placed, PlannedStep};
+use crate::types::{DType, Precision, Shape};
 
 /// The kernels of a fused convolution or of its gradients. `images`: the step belongs to a group, whose chunks are so
 /// many images. `None` if a program reads an operand that is neither full, per channel nor a scalar.
@@ -28,6 +30,19 @@ pub(super) fn lower(step: &PlannedStep, fused: &Fused, settings: Settings, image
     }
 }
 
+/// What a kernel multiplies, and with which settings: bf16 in pairs where the CPU does so, else as f32. Winograd's transforms
+/// know f32 only.
+fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings, Element) {
+    let (isa, element) = match fused.precision {
+        Precision::F32 => (settings.isa.vectors(), Element::F32),
+        Precision::Bf16 if settings.isa.multiplies_pairs() => (settings.isa, Element::Bf16),
+        Precision::Bf16 => (settings.isa, Element::Rounded),
+    };
+    let narrow = |p: &Placed| p.ty.dtype == DType::Bf16;
+    let wide = element == Element::F32 && !step.operands.iter().chain(&step.results).any(narrow);
+    (Settings { isa, convolution: if wide { settings.convolution } else { Convolution::Direct } }, element)
+}
+
 /// Shapes of the input and of the output.
 fn shapes(g: &Geometry) -> [Shape; 2] {
     [(g.size, g.ci), (g.output, g.co)].map(|([rows, columns], channels)| Shape(vec![g.images, rows, columns, channels]))
@@ -40,6 +55,7 @@ fn forward(
     geometry: Geometry,
     images: Option<usize>,
 ) -> Option<Lowered> {
+    let (settings, element) = products(step, fused, settings);
     let (isa, kind) = (settings.isa, fused.anchor.name());
     let mut lowered = Lowered::default();
     let mut arguments = arguments(step);
@@ -48,13 +64,18 @@ fn forward(
     let source = bind(step, &fused.source, &input, first)?;
     let result = bind(step, &fused.result, &output, first + fused.source.outputs.len())?;
     let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
-    let pack = match geometry.conv.groups {
-        1 if geometry.co.is_multiple_of(PANEL) => None,
-        1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
-        _ if geometry.is_depthwise() => None,
-        _ => Some(nest_ops::pack_groups(&geometry, false)),
+    let at = if element == Element::Bf16 {
+        let bytes = geometry.runs().bytes(isa);
+        lowered.pack_pairs(vec![geometry.pack_pairs(isa)], &mut arguments, bytes)
+    } else {
+        let pack = match geometry.conv.groups {
+            1 if geometry.co.is_multiple_of(PANEL) && element == Element::F32 => None,
+            1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
+            _ if geometry.is_depthwise() => None,
+            _ => Some(nest_ops::pack_groups(&geometry, false)),
+        };
+        lowered.packed_weight(pack.map(|p| rounded(p, element)), &mut arguments, floats)
     };
-    let at = lowered.packed_weight(pack, &mut arguments, floats);
     // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
     let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
     let wanted = if fixed { fused.chunks } else { images.unwrap_or_else(|| image_chunks(&geometry)) };
@@ -63,7 +84,7 @@ fn forward(
     let (kernel, chunks) = match chosen.winograd {
         None => {
             let chunks = wanted;
-            (Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }), chunks)
+            (Kernel::Forward(Forward { isa, geometry, chunks, element, source, result, weight: at }), chunks)
         }
         Some(form) => {
             let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
@@ -84,6 +105,7 @@ fn backward(
     geometry: Geometry,
     [data, filter]: [bool; 2],
 ) -> Option<Lowered> {
+    let (settings, element) = products(step, fused, settings);
     let (isa, kind) = (settings.isa, fused.anchor.name());
     let mut lowered = Lowered::default();
     let mut arguments = arguments(step);
@@ -107,12 +129,20 @@ fn backward(
         }
         _ => Some(nest_ops::pack_groups(&geometry, true)),
     };
+    let pack = pack.filter(|_| element != Element::Bf16).map(|p| rounded(p, element));
     let mut weight = lowered.packed_weight(pack, &mut arguments, floats);
     let chunks = fused.chunks;
     let chosen = algorithm::backward(&geometry, settings, [data, filter], chunks);
     lowered.choice = chosen.report(&step.name, kind, &geometry, BackwardForms::name);
     let kernel = match chosen.winograd {
-        None => Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial }),
+        None => {
+            let mut kernel = Backward { isa, geometry, chunks, element, source, gradient, result, weight, partial };
+            if data && element == Element::Bf16 {
+                let bytes = kernel.weight_offset(None);
+                kernel.weight = lowered.pack_pairs(kernel.pack_phases(), &mut arguments, bytes);
+            }
+            Kernel::Backward(kernel)
+        }
         Some(forms) => {
             if data {
                 let transform = WeightTransform::new(forms.data, [geometry.co, padded(geometry.ci)], true);

@@ -11,8 +11,9 @@
 use cranelift_codegen::ir::Value;
 
 use super::algorithm::BackwardForms;
-use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
 use super::tile::{Calls, Tile};
 use super::winograd::TAPS;
@@ -108,6 +109,7 @@ impl WinogradBackward {
             columns,
             pixel: padded(channels) as i64 * F,
             low,
+            element: Element::F32,
         };
         let dy = block(e, layout.dy, g.co, self.low());
         let x = block(e, layout.x, g.ci, [0, 1].map(|a| g.conv.padding[a][0]));
@@ -125,17 +127,12 @@ impl WinogradBackward {
             filter.clear(e);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
-        let mut of_input: Vec<usize> = programs.into_iter().flatten().flat_map(|(p, _)| p.full_arguments()).collect();
+        let mut of_input: Vec<Tensor> = programs.into_iter().flatten().flat_map(|(p, _)| p.tensors()).collect();
         of_input.sort_unstable();
         of_input.dedup();
-        let of_output = self.gradient.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&of_input, g.input_bytes()), (&of_output, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
-        }
+        let of_output = self.gradient.tensors();
+        let mut walked = walk(e, &of_input, first, g.input_bytes());
+        walked.extend(walk(e, &of_output, first, g.output_bytes()));
         let fill = |e: &mut Emit<'_>, pointers: &[Value]| {
             let (at_input, at_output) = pointers.split_at(of_input.len());
             self.gradient.fill(e, &Cursor::new(&of_output, at_output), g.output, g.co, &dy);
@@ -144,7 +141,7 @@ impl WinogradBackward {
             }
         };
         let data = layout.data.zip(self.data.as_ref()).map(|(convolution, (result, weight))| {
-            (convolution, Taker { result, arguments: &of_input }, e.argument(*weight))
+            (convolution, Taker { result, tensors: &of_input }, e.argument(*weight))
         });
         let grids = self.grids();
         let steps: Vec<i64> = walked.iter().map(|w| w.1).collect();

@@ -129,8 +129,8 @@ impl Filter {
         .emit(e, sums, whole);
         if self.ragged.is_some() {
             let copy = Program::operand(0);
-            let from = Access { base: whole, row: 0, column: padded(co) as i64 * F };
-            let dense = Access { base: to, row: 0, column: co as i64 * F };
+            let from = Access::new(whole, 0, padded(co) as i64 * F);
+            let dense = Access::new(to, 0, co as i64 * F);
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns: Count::Static(TAPS * TAPS * ci), channels: co },

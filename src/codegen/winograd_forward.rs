@@ -10,9 +10,10 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
 use super::conv_forward::{fill_band, share};
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent};
 use super::tile::{Calls, Tile};
@@ -37,7 +38,7 @@ pub(super) struct Convolution {
 pub(super) struct Taker<'k> {
     pub(super) result: &'k Bound,
     /// Arguments that are walked with the result.
-    pub(super) arguments: &'k [usize],
+    pub(super) tensors: &'k [Tensor],
 }
 
 impl Convolution {
@@ -125,8 +126,8 @@ impl Convolution {
         self.grid.gather(output(self.grid.form), self.m).emit(e, at[0], to);
         let (columns, channels) = (self.grid.output[1], self.channels[1]);
         let extent = Extent { rows, columns: Count::Static(columns), channels };
-        let anchor = Access { base: to, row: self.grid.row(self.m), column: self.m.tile };
-        let cursor = Cursor::new(taker.arguments, &at[1..]);
+        let anchor = Access::new(to, self.grid.row(self.m), self.m.tile);
+        let cursor = Cursor::new(taker.tensors, &at[1..]);
         taker.result.region(e, &cursor, extent, (columns * channels) as i64 * F, Some(anchor)).emit(e);
     }
     /// One image's bands, one after the other: block to V to M to rows.
@@ -238,20 +239,16 @@ impl WinogradForward {
         let scratch = e.scratch();
         let base = e.offset(scratch, layout.block);
         let low = [0, 1].map(|a| g.conv.padding[a][0]);
-        let block = Block { base, columns: self.grid.block()[1], pixel: padded(g.ci) as i64 * F, low };
+        let block =
+            Block { base, columns: self.grid.block()[1], pixel: padded(g.ci) as i64 * F, low, element: Element::F32 };
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let weight = e.argument(self.weight);
         let (first, count, band) = share(e, g.images, self.chunks);
-        let (inputs, outputs) = (self.source.full_arguments(), self.result.full_arguments());
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&inputs, g.input_bytes()), (&outputs, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
-        }
-        let taker = Taker { result: &self.result, arguments: &outputs };
+        let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
+        let mut walked = walk(e, &inputs, first, g.input_bytes());
+        walked.extend(walk(e, &outputs, first, g.output_bytes()));
+        let taker = Taker { result: &self.result, tensors: &outputs };
         if let Some(band) = band {
             e.clear(base, self.block_rows() * block.row() as usize);
             let (at_input, at_output) = walked.split_at(inputs.len());
@@ -289,7 +286,7 @@ impl WinogradForward {
         calls: &Calls<'_>,
         taker: &Taker<'_>,
         block: &Block,
-        inputs: (&[usize], &[Value]),
+        inputs: (&[Tensor], &[Value]),
         (outputs, band): (&[Value], Value),
     ) {
         let g = &self.geometry;
