@@ -484,7 +484,9 @@ fn a_compiled_step_is_the_interpreters() {
         let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5, size: 32 };
         // Adam would make a full step of the smallest gradient, of either sign
         let optimizer = Method::Sgd.optimizer(form);
-        let options = TrainerOptions { seed: 5, threads: Some(1), ..TrainerOptions::default() };
+        // errors are one to four millionths with most seeds and any algorithm of the convolutions; with one seed in
+        // sixteen an activation is so near to zero that rounding decides whether a ReLU passes it on
+        let options = TrainerOptions { seed: 6, threads: Some(1), ..TrainerOptions::default() };
         let mut trainer = Trainer::new(model, optimizer, 3, options).unwrap();
         let images = noise(3 * 3072);
         let labels = [4, 0, 2];
@@ -499,7 +501,7 @@ fn a_compiled_step_is_the_interpreters() {
                 continue; // a gradient of rounding noise
             }
             let error = distance(&value.to_f64(), &expected.updates[&name].data);
-            assert!(error < 1e-4, "{name}: {error}");
+            assert!(error < 1e-5, "{name}: {error}");
         }
     }
 }
