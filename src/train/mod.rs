@@ -7,12 +7,14 @@
 //! ```
 
 mod atomic;
+mod ema;
 mod layout;
 pub mod optimizer;
 mod recipe;
 mod trainer;
 mod weights;
 
+pub use ema::swap_ema;
 pub use layout::Layout;
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
