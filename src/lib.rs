@@ -42,7 +42,7 @@
 //! let hidden = g.linear(x, w1, Some(b1))?;
 //! let hidden = g.tanh(hidden)?;
 //! let logits = g.linear(hidden, w2, Some(b2))?;
-//! let loss = g.binary_cross_entropy(logits, target)?;
+//! let loss = g.binary_cross_entropy_with_logits(logits, target)?;
 //!
 //! // one run of this graph is one step of Adam; the learning rate is its input "lr", the loss its output "loss"
 //! let training = training_graph(g, loss, &Optimizer::Adam(Adam::default()))?;

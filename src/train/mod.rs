@@ -11,6 +11,7 @@ mod ema;
 mod layout;
 pub mod optimizer;
 mod recipe;
+pub mod schedule;
 mod trainer;
 mod weights;
 

@@ -114,12 +114,14 @@ fn rmsprop() {
     let centered = RmsProp { centered: true, ..heavy };
     for options in [of_pytorch, of_keras, heavy, inside, centered, RmsProp { centered: true, ..inside }] {
         let RmsProp { alpha, epsilon, epsilon_place, weight_decay, momentum, centered } = options;
+        // the graph's numbers are f32, and near its target a parameter is the difference of large steps
+        let [alpha, new, epsilon] = [alpha, 1.0 - alpha, epsilon].map(|x| f64::from(x as f32));
         let (mut v, mut mean, mut buf) = ([0.0; 5], [0.0; 5], [0.0; 5]);
         compare(Optimizer::RmsProp(options), |_, lr, p, g| {
             for i in 0..5 {
                 let g = g[i] + weight_decay * p[i];
-                v[i] = alpha * v[i] + (1.0 - alpha) * g * g;
-                mean[i] = alpha * mean[i] + (1.0 - alpha) * g;
+                v[i] = alpha * v[i] + new * g * g;
+                mean[i] = alpha * mean[i] + new * g;
                 let spread = if centered { v[i] - mean[i] * mean[i] } else { v[i] };
                 buf[i] = momentum * buf[i] + g / denominator(spread, epsilon, epsilon_place);
                 p[i] -= lr * buf[i];

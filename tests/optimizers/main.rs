@@ -17,7 +17,7 @@ mod pytorch;
 
 const CURVATURE: [f32; 5] = [2.0, 0.5, 1e-3, 4.0, 1.0];
 const TARGET: [f32; 5] = [1.0, -2.0, 0.25, 0.0, 4.0];
-const START: [f64; 5] = [0.3, 1.5, -0.75, 2.0, -1.0];
+const START: [f64; 5] = [0.3, 1.5, -0.75, 2.0, -1.25];
 /// A learning rate that changes from step to step.
 const RATES: [f64; 7] = [0.1, 0.05, 0.2, 0.01, 0.15, 0.1, 0.3];
 
