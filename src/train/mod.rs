@@ -1,4 +1,4 @@
-//! Training: the step program and its state, and weight files.
+//! Training: the step program and its state, schedules, metrics, and weight files.
 //!
 //! ```text
 //!   Recipe ─▶ Model, Optimizer, Loader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
@@ -9,6 +9,7 @@
 mod atomic;
 mod ema;
 mod layout;
+pub mod metrics;
 pub mod optimizer;
 mod recipe;
 pub mod schedule;

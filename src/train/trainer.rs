@@ -18,6 +18,7 @@ use std::sync::Arc;
 use outrigger_runtime::Team;
 
 use super::layout::Layout;
+use super::metrics::count_correct;
 use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, training_graph};
 use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program, compile};
@@ -319,34 +320,9 @@ fn first_non_finite(values: &[f32]) -> Option<(usize, f32)> {
     values.iter().copied().enumerate().find(|(_, x)| !x.is_finite())
 }
 
-/// Rows of `logits` whose first largest element is at the label.
-fn count_correct(logits: &Tensor, labels: &[i32]) -> usize {
-    let classes = logits.shape().last().max(1);
-    let rows = logits.as_f32().unwrap_or_default().chunks_exact(classes);
-    rows.zip(labels).filter(|(row, label)| usize::try_from(**label).is_ok_and(|label| argmax(row) == label)).count()
-}
-
-/// Index of the first largest element.
-fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, x) in row.iter().enumerate() {
-        if *x > row[best] {
-            best = i;
-        }
-    }
-    best
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn correct_answers_are_the_first_largest_logits() {
-        let logits = Tensor::f32([4, 3], vec![0., 2., 1., 5., 5., 1., -3., -2., -1., 0., 0., 9.]).unwrap();
-        assert_eq!(count_correct(&logits, &[1, 0, 2, 2]), 4);
-        assert_eq!(count_correct(&logits, &[0, 1, 2, 0]), 1);
-    }
 
     #[test]
     fn outcomes_weigh_batches_by_their_images() {
