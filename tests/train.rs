@@ -11,7 +11,9 @@ use outrigger::graph::ConvOptions;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
-use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, is_training_state, training_graph_with};
+use outrigger::train::optimizer::{
+    Optimizer, ParameterGroup, Sgd, TrainingOptions, is_training_state, training_graph_with,
+};
 use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{DType, Error, Graph, Padding, Store, Tensor};
 
@@ -354,6 +356,20 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
 }
 
 /// Batches of every size count each image once, in training and in evaluation.
+/// Groups and averages hold for the programs of all batch sizes.
+#[test]
+fn a_trainer_has_groups_and_averages() {
+    let groups = vec![ParameterGroup { lr_scale: 0.0, ..ParameterGroup::new("fc.*") }];
+    let mut trainer = Tiny::trainer(3, TrainerOptions { groups, ema: Some(0.5), ..TrainerOptions::default() });
+    let before = trainer.store().get("fc.weight").unwrap();
+    steps(&mut trainer, 0..3);
+    let get = |name: &str| trainer.store().get(name).unwrap();
+    assert_eq!(get("fc.weight"), before);
+    assert_eq!(get("fc.weight.ema"), before);
+    assert_eq!(get("ema.decay").to_f64(), [0.5]);
+    assert!(get("conv.weight.ema") != get("conv.weight"));
+}
+
 #[test]
 fn smaller_batches_count_for_what_they_are() {
     let mut trainer = Tiny::trainer(3, TrainerOptions::default());

@@ -19,7 +19,7 @@ use outrigger_runtime::Team;
 
 use super::layout::Layout;
 use super::metrics::count_correct;
-use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, training_graph};
+use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, ParameterGroup, TrainingOptions, training_graph_with};
 use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
@@ -41,6 +41,10 @@ pub struct TrainerOptions {
     /// When a loss or the state after a step is no number, repeat the step kernel by kernel and name the first
     /// operation that made one. Costs a copy of the state before every step and a look at it after. Default false.
     pub find_nan: bool,
+    /// Parameters with a rate or weight decay of their own: [`TrainingOptions::groups`].
+    pub groups: Vec<ParameterGroup>,
+    /// Keep averages of the parameters: [`TrainingOptions::ema`].
+    pub ema: Option<f64>,
 }
 
 /// What a batch, or several, came to.
@@ -100,7 +104,7 @@ impl<M: Model> Trainer<M> {
         let team =
             Team::new(threads).map_err(|e| Error::Option { option: "threads".to_string(), reason: e.to_string() })?;
         let team = Arc::new(team);
-        let graph = step_graph(&model, &optimizer, batch)?;
+        let graph = step_graph(&model, optimizer, batch, &options)?;
         let store = Store::new(&graph, options.seed)?;
         let ready = Ready::new(&graph, &options.compile, &store, &team)?;
         Ok(Trainer {
@@ -126,7 +130,7 @@ impl<M: Model> Trainer<M> {
         let before = if self.options.find_nan { self.snapshot()? } else { Vec::new() };
         let batch = labels.len();
         if !self.training.contains_key(&batch) {
-            let graph = step_graph(&self.model, &self.optimizer, batch)?;
+            let graph = step_graph(&self.model, self.optimizer, batch, &self.options)?;
             self.training.insert(batch, Ready::new(&graph, &self.options.compile, &self.store, &self.team)?);
         }
         let session = session(&mut self.training, batch)?;
@@ -290,10 +294,16 @@ impl Ready {
 }
 
 /// The training graph of `model` for batches of `batch` images: forward, backward and update.
-fn step_graph(model: &impl Model, optimizer: &Optimizer, batch: usize) -> Result<Graph, Error> {
+fn step_graph(
+    model: &impl Model,
+    optimizer: Optimizer,
+    batch: usize,
+    options: &TrainerOptions,
+) -> Result<Graph, Error> {
     let forward = model.training(batch)?;
     let loss = forward.output(LOSS)?;
-    training_graph(forward, loss, optimizer)
+    let (groups, ema) = (options.groups.clone(), options.ema);
+    training_graph_with(forward, loss, &TrainingOptions { optimizer, groups, ema, gradient_outputs: false })
 }
 
 fn session(programs: &mut HashMap<usize, Ready>, batch: usize) -> Result<&mut Session, Error> {

@@ -7,7 +7,7 @@ use outrigger::train::optimizer::{
     training_graph_with,
 };
 use outrigger::train::swap_ema;
-use outrigger::{Error, Options, Store, Team, compile};
+use outrigger::{Error, Options, Store, Team, Tensor, compile};
 
 use crate::{RATES, close, joined, quadratic, start, step, trained};
 
@@ -124,4 +124,41 @@ fn averages_and_parameters_change_places() {
     let (plain, loss) = quadratic();
     let plain = training_graph_with(plain, loss, &TrainingOptions::default()).unwrap();
     assert!(matches!(swap_ema(&Store::new(&plain, 0).unwrap()), Err(Error::Option { option, .. }) if option == "ema"));
+}
+
+/// What the interpreter computes, compiled: buffers that do not start with 0 and whole-number counters among it.
+#[test]
+fn compiled_updates() {
+    let centered = RmsProp { centered: true, momentum: 0.875, alpha: 0.75, ..RmsProp::default() };
+    let more = [
+        Optimizer::Sgd(Sgd { momentum: 0.875, dampening: 0.25, ..Sgd::default() }),
+        Optimizer::Adam(Adam { beta1: 0.5, beta2: 0.5, amsgrad: true, ..Adam::default() }),
+        Optimizer::RmsProp(centered),
+        Optimizer::keras_adagrad(),
+        Optimizer::keras_rmsprop(),
+    ];
+    for optimizer in kinds(0.125).into_iter().chain(more) {
+        let group = ParameterGroup { lr_scale: 0.5, weight_decay: Some(0.25), ..ParameterGroup::new("fc.bias") };
+        let options = TrainingOptions { optimizer, groups: vec![group], ema: Some(0.75), gradient_outputs: false };
+        let (graph, loss) = quadratic();
+        let graph = training_graph_with(graph, loss, &options).unwrap();
+        let (mut state, team) = (start(&graph), Arc::new(Team::new(1).unwrap()));
+        let store = Store::new(&graph, 0).unwrap();
+        for name in ["fc.weight", "fc.bias"] {
+            let values: Vec<f32> = state[name].data.iter().map(|&x| x as f32).collect();
+            store.set(name, &Tensor::f32([values.len()], values).unwrap()).unwrap();
+        }
+        let mut session = compile(&graph, &Options::default()).unwrap().session(&store, &team).unwrap();
+        for lr in RATES {
+            step(&graph, lr, &mut state);
+            session.set_f32("lr", &[lr as f32]).unwrap();
+            session.run().unwrap();
+        }
+        for (name, _) in store.entries() {
+            let (got, want) = (store.get(name).unwrap().to_f64(), &state[name].data);
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{optimizer:?}, {name}: {got}, not {want}");
+            }
+        }
+    }
 }
