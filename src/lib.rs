@@ -15,6 +15,8 @@
 //! |---|---|
 //! | build a graph | [`graph::Graph`], one method an operation; [`ops`] for their meaning |
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
+//! | take a loss, know what others call it | [`graph::Loss`] |
+//! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`model::by_name`] |
@@ -100,7 +102,7 @@ pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;
-pub use types::{DType, Padding, Shape};
+pub use types::{DType, Padding, Precision, Shape};
 
 /// The examples of README.md are compiled and run as tests.
 #[cfg(doctest)]

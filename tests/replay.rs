@@ -131,7 +131,7 @@ fn golden_runs_of_other_shapes_are_followed() {
     let data = sample().unwrap();
     for form in [Form::Torch, Form::Keras] {
         let run = Run { model: ResNetCifar { form, ..SMALL.model }, ..SMALL };
-        let report = replay::replay(&run.golden(&data), data.clone(), None).unwrap();
+        let report = replay::replay(&run.golden(&data), data.clone(), TrainerOptions::default()).unwrap();
         assert!(report.loss1_rel < 1e-5, "{form:?}: {report:?}");
         assert!(report.loss_rel_max < 5e-3, "{form:?}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{form:?}: {report:?}");
@@ -152,7 +152,9 @@ fn a_golden_tensor_of_another_shape_is_named() {
             false => (n.to_string(), file.tensor(n).unwrap()),
         });
         let damaged = WeightFile::new(tensors, file.metadata().clone());
-        let error = replay::replay(&damaged, data.clone(), Some(1)).unwrap_err();
+        let error =
+            replay::replay(&damaged, data.clone(), TrainerOptions { threads: Some(1), ..TrainerOptions::default() })
+                .unwrap_err();
         assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(name)), "{error}");
         assert!(error.to_string().contains("[1,3]"), "{error}");
     }

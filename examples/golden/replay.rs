@@ -39,14 +39,14 @@ struct Golden<'f> {
     layout: Layout,
 }
 
-/// Replays `file` on the records of `data` with `threads` threads (`None`: all cores).
+/// Replays `file` on the records of `data`, with threads and precision from `options`.
 ///
 /// # Errors
 /// A file that is no golden file, too little data, and all errors of training.
-pub fn replay(file: &WeightFile, data: Cifar, threads: Option<usize>) -> Result<Report, Error> {
+pub fn replay(file: &WeightFile, data: Cifar, options: TrainerOptions) -> Result<Report, Error> {
     let golden = Golden::of(file)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
-    let options = TrainerOptions { threads, ..TrainerOptions::default() };
+    let compiled = options.compile.clone();
     let mut trainer = Trainer::new(golden.model, golden.method.optimizer(golden.model.form), golden.batch, options)?;
     golden.initialise(trainer.store())?;
 
@@ -64,7 +64,7 @@ pub fn replay(file: &WeightFile, data: Cifar, threads: Option<usize>) -> Result<
     for (step, (batch, expected)) in batches.epoch(0).zip(&golden.losses).enumerate() {
         let batch = batch?;
         if step == 0 {
-            grad_rel_max = golden.compare_gradients(&batch.images, &batch.labels, trainer.team())?;
+            grad_rel_max = golden.compare_gradients(&batch.images, &batch.labels, trainer.team(), &compiled)?;
         }
         let outcome = trainer.train_step(&batch.images, &batch.labels, golden.method.default_lr())?;
         loss_errors.push((outcome.loss() - expected).abs() / expected.abs());
@@ -107,7 +107,13 @@ impl<'f> Golden<'f> {
     }
 
     /// Gradients of the first step: the training program with its gradients as outputs, on a state of its own.
-    fn compare_gradients(&self, images: &[f32], labels: &[i32], team: &Arc<Team>) -> Result<Option<f64>, Error> {
+    fn compare_gradients(
+        &self,
+        images: &[f32],
+        labels: &[i32],
+        team: &Arc<Team>,
+        options: &Options,
+    ) -> Result<Option<f64>, Error> {
         let golden = self.file.section("step1/grad/");
         if golden.names().next().is_none() {
             return Ok(None);
@@ -122,7 +128,7 @@ impl<'f> Golden<'f> {
         )?;
         let store = Store::new(&graph, 0)?;
         self.initialise(&store)?;
-        let program = compile(&graph, &Options::default())?;
+        let program = compile(&graph, options)?;
         let mut session = program.session(&store, team)?;
         session.set_f32("images", images)?;
         session.set_i32("labels", labels)?;

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use outrigger::Error;
 use outrigger::data::Loader;
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Outcome, Recipe, Restore, Trainer, TrainerOptions, WeightFile};
+use outrigger::{Error, Options};
 use serde::Serialize;
 
 use options::Args;
@@ -64,6 +64,7 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         None => (args.new_recipe(images.classes()), 0),
     };
     let options = TrainerOptions {
+        compile: Options { precision: recipe.precision, ..Options::default() },
         seed: recipe.seed,
         threads: args.threads,
         find_nan: args.find_nan,
@@ -109,10 +110,11 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
 fn introduce(trainer: &Trainer<ResNetCifar>, recipe: &Recipe, start: u64) -> std::io::Result<()> {
     let [a, b, c] = recipe.model.layers;
     say(&format!(
-        "ResNet [{a}, {b}, {c}], {} with learning rate {:?}, batches of {}, seed {}, {} threads{}",
+        "ResNet [{a}, {b}, {c}], {} with learning rate {:?}, batches of {}, {}, seed {}, {} threads{}",
         recipe.method,
         recipe.learning_rate(start),
         recipe.batch,
+        recipe.precision,
         recipe.seed,
         trainer.team().threads(),
         if start > 0 { format!(", after {start} epochs") } else { String::new() },

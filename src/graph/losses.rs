@@ -250,12 +250,11 @@ impl Graph {
 
     /// The target of a prediction over classes, from integer labels or rows.
     fn rows(&mut self, op: &str, prediction: Value, target: Value) -> Result<Target, Error> {
-        match self.expect_type(target, op)?.dtype {
-            DType::I32 => self.one_hot_rows(op, prediction, target),
-            DType::F32 | DType::U8 => {
-                self.expect_rows(op, prediction, target).map(|()| Target { rows: target, hard: false })
-            }
+        if self.expect_type(target, op)?.dtype == DType::I32 {
+            return self.one_hot_rows(op, prediction, target);
         }
+        self.expect_rows(op, prediction, target)?;
+        Ok(Target { rows: target, hard: false })
     }
     fn one_hot_rows(&mut self, op: &str, prediction: Value, labels: Value) -> Result<Target, Error> {
         let classes = self.expect_type(prediction, op)?.shape.last();

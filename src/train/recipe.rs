@@ -13,6 +13,7 @@ use super::weights::WeightFile;
 use crate::data::{Augment, Dataset, Loader, LoaderOptions};
 use crate::error::Error;
 use crate::model::{Form, MOST_BLOCKS, ResNetCifar};
+use crate::types::Precision;
 
 /// Version of the metadata's form.
 const VERSION: u32 = 1;
@@ -92,6 +93,8 @@ pub struct Recipe {
     pub decay_every: u64,
     /// Images of a batch.
     pub batch: usize,
+    /// Of convolutions and activations, in training and evaluation.
+    pub precision: Precision,
     /// Initial values, order of images and augmentation are drawn from this.
     pub seed: u64,
 }
@@ -104,6 +107,7 @@ impl Default for Recipe {
             lr: Method::Adam.default_lr(),
             decay_every: 20,
             batch: 100,
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -158,6 +162,7 @@ impl Recipe {
             ("lr", self.lr.to_string()),
             ("decay_every", self.decay_every.to_string()),
             ("batch", self.batch.to_string()),
+            ("precision", self.precision.to_string()),
             ("seed", self.seed.to_string()),
         ];
         entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
@@ -178,6 +183,11 @@ impl Recipe {
             lr: file.meta_as("lr")?,
             decay_every: file.meta_as("decay_every")?,
             batch: file.meta_as("batch")?,
+            // files from before there was a choice do not name it
+            precision: match file.metadata().get("precision") {
+                Some(word) => word.parse().map_err(|reason| file.error(reason))?,
+                None => Precision::F32,
+            },
             seed: file.meta_as("seed")?,
         };
         Ok((recipe, file.meta_as("epoch")?))
@@ -232,17 +242,24 @@ mod tests {
             lr: 0.1 + 0.2,
             decay_every: 7,
             batch: 33,
+            precision: Precision::Bf16,
             seed: u64::MAX,
         };
         let file = WeightFile::new([], recipe.metadata(12));
         assert_eq!(Recipe::from_file(&file).unwrap(), (recipe.clone(), 12));
-        for (key, bad) in [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("format_version", "2")] {
+        for (key, bad) in
+            [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("precision", "f16"), ("format_version", "2")]
+        {
             let mut metadata = recipe.metadata(12);
             metadata.insert(key.to_string(), bad.to_string());
             let error = Recipe::from_file(&WeightFile::new([], metadata.clone())).unwrap_err();
             assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
             metadata.remove(key);
-            assert!(Recipe::from_file(&WeightFile::new([], metadata)).is_err());
+            let read = Recipe::from_file(&WeightFile::new([], metadata));
+            assert!(
+                if key == "precision" { read.unwrap().0.precision == Precision::F32 } else { read.is_err() },
+                "{key}"
+            );
         }
     }
 

@@ -157,7 +157,7 @@ fn training_stores_convolutions_residual_sums_and_one_gradient_a_relu() {
                     if *data {
                         assert_eq!(full, 1, "{name}");
                         let stored = fused.result.outputs.iter().any(|o| match *o {
-                            Output::Full(s) => fused.result.steps[s] == Step::Anchor,
+                            Output::Full(s) | Output::Bf16(s) => fused.result.steps[s] == Step::Anchor,
                             Output::Sums(_) => false,
                         });
                         if stored {
