@@ -15,6 +15,8 @@
 //! |---|---|
 //! | build a graph | [`graph::Graph`], one method an operation; [`ops`] for their meaning |
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
+//! | take a loss, know what others call it | [`graph::Loss`] |
+//! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`model::by_name`] |
@@ -42,7 +44,7 @@
 //! let hidden = g.linear(x, w1, Some(b1))?;
 //! let hidden = g.tanh(hidden)?;
 //! let logits = g.linear(hidden, w2, Some(b2))?;
-//! let loss = g.binary_cross_entropy(logits, target)?;
+//! let loss = g.binary_cross_entropy_with_logits(logits, target)?;
 //!
 //! // one run of this graph is one step of Adam; the learning rate is its input "lr", the loss its output "loss"
 //! let training = training_graph(g, loss, &Optimizer::Adam(Adam::default()))?;

@@ -51,7 +51,11 @@ impl Run {
         let forward = self.model.training(self.batch).unwrap();
         let evaluation = self.model.evaluation(self.tests).unwrap();
         let loss = forward.output("loss").unwrap();
-        let options = TrainingOptions { optimizer: self.method.optimizer(form), gradient_outputs: form == Form::Torch };
+        let options = TrainingOptions {
+            optimizer: self.method.optimizer(form),
+            gradient_outputs: form == Form::Torch,
+            ..TrainingOptions::default()
+        };
         let graph = training_graph_with(forward, loss, &options).unwrap();
         let own = |name: &str| evaluation.source(name).is_ok();
 

@@ -11,7 +11,9 @@ use outrigger::graph::ConvOptions;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
-use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, is_training_state, training_graph_with};
+use outrigger::train::optimizer::{
+    Optimizer, ParameterGroup, Sgd, TrainingOptions, is_training_state, training_graph_with,
+};
 use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{DType, Error, Graph, Options, Padding, Precision, Store, Tensor};
 
@@ -70,7 +72,11 @@ fn training_state_is_recognised() {
             let model = ResNetCifar { layers: [1, 1, 1], form, ..ResNetCifar::default() }.training(2).unwrap();
             let own = states(&model);
             let loss = model.output("loss").unwrap();
-            let options = TrainingOptions { optimizer: method.optimizer(form), gradient_outputs: false };
+            let options = TrainingOptions {
+                optimizer: method.optimizer(form),
+                gradient_outputs: false,
+                ..TrainingOptions::default()
+            };
             let all = states(&training_graph_with(model, loss, &options).unwrap());
             assert!(all.len() > own.len());
             for name in all {
@@ -99,7 +105,11 @@ fn the_first_golden_step_in_f64() {
         let forward = ResNetCifar { form, ..ResNetCifar::default() }.training(100).unwrap();
         let loss = forward.output("loss").unwrap();
         let model = states(&forward);
-        let options = TrainingOptions { optimizer: Method::Adam.optimizer(form), gradient_outputs: true };
+        let options = TrainingOptions {
+            optimizer: Method::Adam.optimizer(form),
+            gradient_outputs: true,
+            ..TrainingOptions::default()
+        };
         let graph = training_graph_with(forward, loss, &options).unwrap();
 
         let mut state = HashMap::new();
@@ -365,6 +375,20 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
 }
 
 /// Batches of every size count each image once, in training and in evaluation.
+/// Groups and averages hold for the programs of all batch sizes.
+#[test]
+fn a_trainer_has_groups_and_averages() {
+    let groups = vec![ParameterGroup { lr_scale: 0.0, ..ParameterGroup::new("fc.*") }];
+    let mut trainer = Tiny::trainer(3, TrainerOptions { groups, ema: Some(0.5), ..TrainerOptions::default() });
+    let before = trainer.store().get("fc.weight").unwrap();
+    steps(&mut trainer, 0..3);
+    let get = |name: &str| trainer.store().get(name).unwrap();
+    assert_eq!(get("fc.weight"), before);
+    assert_eq!(get("fc.weight.ema"), before);
+    assert_eq!(get("ema.decay").to_f64(), [0.5]);
+    assert!(get("conv.weight.ema") != get("conv.weight"));
+}
+
 #[test]
 fn smaller_batches_count_for_what_they_are() {
     let mut trainer = Tiny::trainer(3, TrainerOptions::default());
@@ -438,7 +462,7 @@ fn a_state_that_is_no_number_is_found_and_not_saved() {
     let path = dir.path().join("w.safetensors");
     // the loss of the step is finite; the weights after it are not
     let rate = f32::MAX;
-    let method = Optimizer::Sgd(Sgd { momentum: 0.0, nesterov: false, weight_decay: 10.0 });
+    let method = Optimizer::Sgd(Sgd { weight_decay: 10.0, ..Sgd::default() });
     let trainer = |find_nan: bool| {
         let options = TrainerOptions { find_nan, threads: Some(1), ..TrainerOptions::default() };
         let trainer = Trainer::new(Tiny, method, 4, options).unwrap();
@@ -519,7 +543,12 @@ fn interpret(
 ) -> reference::Outcome {
     let forward = model.training(labels.len()).unwrap();
     let loss = forward.output("loss").unwrap();
-    let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: false }).unwrap();
+    let graph = training_graph_with(
+        forward,
+        loss,
+        &TrainingOptions { optimizer, gradient_outputs: false, ..TrainingOptions::default() },
+    )
+    .unwrap();
     let inputs = HashMap::from([
         ("images".to_string(), Tensor::f32([labels.len(), 32, 32, 3], images.to_vec()).unwrap()),
         ("labels".to_string(), Tensor::i32([labels.len()], labels.to_vec()).unwrap()),

@@ -121,7 +121,11 @@ impl<'f> Golden<'f> {
         let forward = self.model.training(self.batch)?;
         let loss = forward.output("loss")?;
         let optimizer = self.method.optimizer(self.model.form);
-        let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: true })?;
+        let graph = training_graph_with(
+            forward,
+            loss,
+            &TrainingOptions { optimizer, gradient_outputs: true, ..TrainingOptions::default() },
+        )?;
         let store = Store::new(&graph, 0)?;
         self.initialise(&store)?;
         let program = compile(&graph, options)?;

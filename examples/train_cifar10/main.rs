@@ -68,6 +68,7 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         seed: recipe.seed,
         threads: args.threads,
         find_nan: args.find_nan,
+        ..TrainerOptions::default()
     };
     let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), recipe.batch, options)?;
     if let Some(file) = &checkpoint {

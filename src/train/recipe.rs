@@ -46,7 +46,7 @@ impl Method {
         match self {
             Method::Adam => Optimizer::Adam(Adam { epsilon, epsilon_mode, ..Adam::default() }),
             Method::AdamW => Optimizer::AdamW(AdamW { epsilon, epsilon_mode, ..AdamW::default() }),
-            Method::Sgd => Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 }),
+            Method::Sgd => Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4, ..Sgd::default() }),
         }
     }
 }

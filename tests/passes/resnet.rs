@@ -52,7 +52,7 @@ fn small(bias: bool) -> Graph {
         let logits = g.linear(features, w, None)?;
         let loss = g.cross_entropy(logits, labels)?;
         g.set_output("logits", logits)?;
-        let sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+        let sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4, ..Sgd::default() };
         training_graph(g, loss, &Optimizer::Sgd(sgd))
     };
     build().unwrap()
