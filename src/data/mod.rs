@@ -35,8 +35,12 @@ mod classes;
 mod dataset;
 mod download;
 mod error;
+mod folder;
+mod generator;
+mod idx;
 mod images;
 mod loader;
+mod npy;
 mod ordered;
 mod random;
 mod sample;
@@ -50,11 +54,16 @@ pub use cifar::{Layout, load_dir, read_bytes, read_file};
 pub use dataset::{ArrayDataset, Dataset, Samples};
 pub use download::{Archive, CIFAR10, CIFAR100, Member, Progress, default_cache_dir, download};
 pub use error::{DataError, MirrorError, MirrorFailure};
+pub use folder::{ImageFolder, read_image};
+pub use generator::{Flow, ImageDataGenerator};
+pub use idx::{FASHION_MNIST, IdxDataset, MNIST, read_idx};
 pub use images::{Images, Split};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
+pub use npy::{Npy, read_npz};
 pub use random::Random;
 pub use sample::sample;
 pub use transform::{
-    BatchTransform, CenterCrop, Compose, Normalize, Pad, PaddingMode, RandomCrop, RandomHorizontalFlip, ToTensor,
+    BatchTransform, CenterCrop, ColorJitter, Compose, CutMix, Cutout, Interpolation, Mixup, Normalize, Pad,
+    PaddingMode, RandomCrop, RandomErasing, RandomHorizontalFlip, RandomRotation, Resize, ResizeTo, ToTensor,
     Transform,
 };

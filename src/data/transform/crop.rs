@@ -40,7 +40,7 @@ impl Default for PaddingMode {
 
 impl PaddingMode {
     /// Where the pixel at `at` is taken from in a row of `size`; `None` is the constant.
-    pub(crate) fn source(self, at: isize, size: usize) -> Option<usize> {
+    pub(in crate::data) fn source(self, at: isize, size: usize) -> Option<usize> {
         let last = size as isize - 1;
         let at = match self {
             _ if (0..=last).contains(&at) => at,
@@ -51,11 +51,12 @@ impl PaddingMode {
             PaddingMode::Symmetric if at < 0 => -1 - at,
             PaddingMode::Symmetric => 2 * last + 1 - at,
         };
-        usize::try_from(at).ok()
+        // beyond the mirror image, which only a rotation reaches, the last pixel goes on
+        usize::try_from(at.clamp(0, last)).ok()
     }
 
     /// The constant; 0 where there is none.
-    pub(crate) fn fill(self) -> f32 {
+    pub(in crate::data) fn fill(self) -> f32 {
         match self {
             PaddingMode::Constant(value) => value,
             PaddingMode::Edge | PaddingMode::Reflect | PaddingMode::Symmetric => 0.0,
@@ -126,7 +127,7 @@ fn take<T: Copy>(
 }
 
 /// The image mirrored left to right.
-pub(crate) fn flip_horizontal(image: Array) -> Result<Array, DataError> {
+fn flip_horizontal(image: Array) -> Result<Array, DataError> {
     fn flip<T: Copy>(values: &mut [T], width: usize, channels: usize) {
         for row in values.chunks_exact_mut(width * channels) {
             row.reverse();

@@ -8,10 +8,20 @@
 //! A [`Transform`] changes one input, height×width×channels. What it draws comes from a [`Random`] that belongs to
 //! (seed, epoch, sample), so the threads of a loader do not matter. A [`BatchTransform`] changes a whole batch.
 
-mod crop;
+pub(super) mod affine;
+mod color;
+pub(super) mod crop;
+mod erase;
+mod mix;
+mod resize;
 mod tensor;
 
+pub use affine::{Interpolation, RandomRotation};
+pub use color::ColorJitter;
 pub use crop::{CenterCrop, Pad, PaddingMode, RandomCrop, RandomHorizontalFlip};
+pub use erase::{Cutout, RandomErasing};
+pub use mix::{CutMix, Mixup};
+pub use resize::{Resize, ResizeTo};
 pub use tensor::{Normalize, ToTensor};
 
 use std::fmt;
