@@ -126,6 +126,19 @@ fn rotations_by_nothing_and_by_far() {
         assert!(differ < 60, "{differ}");
         assert_eq!(grid(&turned)[10][10], 9);
     }
+    // a pixel right of the middle goes where the angle, counter-clockwise, takes it: y points down
+    let mut dot = vec![0u8; 441];
+    dot[10 * 21 + 19] = 255;
+    let dot = Array::new([21, 21, 1], dot).unwrap();
+    for seed in 0..30 {
+        let angle = Random::new(seed).uniform(-90.0, 90.0).to_radians();
+        let turned = RandomRotation { interpolation: Interpolation::Bilinear, ..RandomRotation::new(90.0) };
+        let turned = grid(&turned.apply(dot.clone(), &mut Random::new(seed)).unwrap());
+        let (y, x) = (10.0 - 9.0 * angle.sin(), 10.0 + 9.0 * angle.cos());
+        let value = |y: f64, x: f64| f64::from(turned[y as usize][x as usize]);
+        let around = [(y.floor(), x.floor()), (y.floor(), x.ceil()), (y.ceil(), x.floor()), (y.ceil(), x.ceil())];
+        assert!(around.into_iter().map(|(y, x)| value(y, x)).sum::<f64>() > 150.0, "{angle}");
+    }
     refused(RandomRotation::new(-1.0), &input, "degrees = -1");
 }
 
