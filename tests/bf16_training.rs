@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outrigger::codegen::Isa;
-use outrigger::data::{Dataset, sample};
+use outrigger::data::{Images, sample};
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Recipe, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{Options, Precision, Store};
@@ -21,10 +21,10 @@ fn trainer(recipe: &Recipe, isa: Option<Isa>, threads: usize) -> Trainer<ResNetC
 }
 
 /// The losses of `steps` steps.
-fn losses(trainer: &mut Trainer<ResNetCifar>, recipe: &Recipe, data: &Arc<Dataset>, steps: usize) -> Vec<f64> {
+fn losses(trainer: &mut Trainer<ResNetCifar>, recipe: &Recipe, data: &Arc<Images>, steps: usize) -> Vec<f64> {
     let batches = recipe.training_batches(data).unwrap();
     let batches = batches.epoch(0).take(steps).map(Result::unwrap);
-    batches.map(|b| trainer.train_step(&b.images, &b.labels, 1e-3).unwrap().loss()).collect()
+    batches.map(|b| trainer.train_step(&b.inputs, &b.labels, 1e-3).unwrap().loss()).collect()
 }
 
 fn contents(store: &Store) -> Vec<(String, Vec<u8>)> {

@@ -9,7 +9,7 @@ mod replay;
 
 use std::collections::{BTreeMap, HashMap};
 
-use outrigger::data::{Cifar, Dataset, sample};
+use outrigger::data::{Images, Split, sample};
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
@@ -29,7 +29,7 @@ struct Run {
 }
 
 /// Images `first..first + count` of `set`, with their labels, as the graph's inputs.
-fn inputs(set: &Dataset, first: usize, count: usize) -> HashMap<String, RefTensor> {
+fn inputs(set: &Images, first: usize, count: usize) -> HashMap<String, RefTensor> {
     let pixels = &set.images()[first * 3072..(first + count) * 3072];
     let images = pixels.iter().map(|&p| f64::from(f32::from(p) / 255.0)).collect();
     let labels = set.labels()[first..first + count].iter().map(|&l| f64::from(l)).collect();
@@ -42,7 +42,7 @@ fn inputs(set: &Dataset, first: usize, count: usize) -> HashMap<String, RefTenso
 
 impl Run {
     /// A golden file of this run, by the interpreter: weights, statistics and moments stay in f64 from step to step.
-    fn golden(&self, data: &Cifar) -> WeightFile {
+    fn golden(&self, data: &Split) -> WeightFile {
         let form = self.model.form;
         let layout = match form {
             Form::Torch => Layout::Torch,

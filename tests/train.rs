@@ -6,7 +6,7 @@ mod replay;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use outrigger::data::{Cifar, load_dir};
+use outrigger::data::{Split, load_dir};
 use outrigger::graph::ConvOptions;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::ops::{BatchNorm, Init};
@@ -29,7 +29,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn golden(name: &str) -> Option<(WeightFile, Cifar)> {
+fn golden(name: &str) -> Option<(WeightFile, Split)> {
     let (file, data) = (shared(&format!("golden/{name}"))?, shared("cifar10/sample")?);
     Some((WeightFile::read(&file).unwrap(), load_dir(&data).unwrap()))
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use outrigger::data::{Cifar, Dataset, Loader, LoaderOptions};
+use outrigger::data::{DataLoader, Images, LoaderOptions, Split};
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
@@ -43,7 +43,7 @@ struct Golden<'f> {
 ///
 /// # Errors
 /// A file that is no golden file, too little data, and all errors of training.
-pub fn replay(file: &WeightFile, data: Cifar, options: TrainerOptions) -> Result<Report, Error> {
+pub fn replay(file: &WeightFile, data: Split, options: TrainerOptions) -> Result<Report, Error> {
     let golden = Golden::of(file)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
     let compiled = options.compile.clone();
@@ -64,9 +64,9 @@ pub fn replay(file: &WeightFile, data: Cifar, options: TrainerOptions) -> Result
     for (step, (batch, expected)) in batches.epoch(0).zip(&golden.losses).enumerate() {
         let batch = batch?;
         if step == 0 {
-            grad_rel_max = golden.compare_gradients(&batch.images, &batch.labels, trainer.team(), &compiled)?;
+            grad_rel_max = golden.compare_gradients(&batch.inputs, &batch.labels, trainer.team(), &compiled)?;
         }
-        let outcome = trainer.train_step(&batch.images, &batch.labels, golden.method.default_lr())?;
+        let outcome = trainer.train_step(&batch.inputs, &batch.labels, golden.method.default_lr())?;
         loss_errors.push((outcome.loss() - expected).abs() / expected.abs());
         if step == 0 {
             after1_rel_max = golden.compare_state(trainer.store(), "after1/")?;
@@ -170,7 +170,7 @@ impl<'f> Golden<'f> {
     }
 
     /// Largest absolute difference of the logits or probabilities of the first test images.
-    fn compare_evaluation(&self, trainer: &mut Trainer<ResNetCifar>, tests: &Arc<Dataset>) -> Result<f64, Error> {
+    fn compare_evaluation(&self, trainer: &mut Trainer<ResNetCifar>, tests: &Arc<Images>) -> Result<f64, Error> {
         let evaluation = self.file.section("eval/");
         let Some(name) = evaluation.names().next().map(str::to_string) else {
             return Err(self.file.error("has no evaluation output (eval/…)"));
@@ -187,7 +187,7 @@ impl<'f> Golden<'f> {
         let batch = batch
             .ok_or_else(|| Error::Option { option: "--data".to_string(), reason: "no test images".to_string() })?;
         let batch = batch?;
-        let logits = trainer.predict(&batch.images, rows)?;
+        let logits = trainer.predict(&batch.inputs, rows)?;
         let actual = if name.starts_with("softmax") { softmax(&logits) } else { logits.to_f64() };
         if actual.len() != expected.shape().elements() {
             return Err(self.file.error(format!(
@@ -207,9 +207,9 @@ fn is_idle_bias(name: &str) -> bool {
 }
 
 /// Images in their order, unchanged but for the division by 255.
-fn batches(data: &Arc<Dataset>, batch: usize) -> Result<Loader, Error> {
+fn batches(data: &Arc<Images>, batch: usize) -> Result<DataLoader, Error> {
     let options = LoaderOptions { batch_size: batch, shuffle: false, ..LoaderOptions::default() };
-    Loader::new(Arc::clone(data), options).map_err(Error::Data)
+    DataLoader::new(Arc::clone(data), options).map_err(Error::Data)
 }
 
 /// The largest number; NaN if one of them is.

@@ -1,7 +1,7 @@
 //! Training: the step program and its state, schedules, metrics, and weight files.
 //!
 //! ```text
-//!   Recipe ─▶ Model, Optimizer, Loader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
+//!   Recipe ─▶ Model, Optimizer, DataLoader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
 //!      ▲                                     ▲ restore, save
 //!      └──────── WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
 //! ```

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::layout::Layout;
 use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
 use super::weights::WeightFile;
-use crate::data::{Augment, Dataset, Loader, LoaderOptions};
+use crate::data::{Compose, DataLoader, Images, LoaderOptions, PaddingMode, RandomCrop, RandomHorizontalFlip};
 use crate::error::Error;
 use crate::model::{Form, MOST_BLOCKS, ResNetCifar};
 use crate::types::Precision;
@@ -134,18 +134,20 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Data`] for an empty data set or a batch size of 0.
-    pub fn training_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
-        let augment = Some(Augment::default());
-        let options = LoaderOptions { batch_size: self.batch, augment, seed: self.seed, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(Error::Data)
+    pub fn training_batches(&self, data: &Arc<Images>) -> Result<DataLoader, Error> {
+        let options = LoaderOptions { batch_size: self.batch, seed: self.seed, ..LoaderOptions::default() };
+        let [height, width, _] = data.shape();
+        let crop = RandomCrop { size: [height, width], padding: 4, mode: PaddingMode::default() };
+        let augment = Compose::new().then(crop).then(RandomHorizontalFlip::default());
+        Ok(DataLoader::new(Arc::clone(data), options)?.transform(augment))
     }
     /// Batches to evaluate on: the images as they are, in their order.
     ///
     /// # Errors
     /// As [`Recipe::training_batches`].
-    pub fn test_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
+    pub fn test_batches(&self, data: &Arc<Images>) -> Result<DataLoader, Error> {
         let options = LoaderOptions { batch_size: self.batch, shuffle: false, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(Error::Data)
+        DataLoader::new(Arc::clone(data), options).map_err(Error::Data)
     }
 
     /// The recipe as a checkpoint's metadata, after `epochs` complete epochs.
