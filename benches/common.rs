@@ -11,8 +11,13 @@ pub fn numbers(count: usize) -> Vec<f32> {
 
 /// A session on one thread with every input set to [`numbers`].
 pub fn session(graph: &Graph) -> Result<Session, Error> {
+    session_with(graph, &Options::default())
+}
+
+/// The same, compiled with `options`.
+pub fn session_with(graph: &Graph, options: &Options) -> Result<Session, Error> {
     let team = Arc::new(Team::new(1)?);
-    let program = compile(graph, &Options::default())?;
+    let program = compile(graph, options)?;
     let mut session = program.session(&Store::new(graph, 0)?, &team)?;
     for id in graph.inputs() {
         if let Some(node) = graph.get(id) {

@@ -8,11 +8,12 @@ mod naive;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use outrigger::codegen::Convolution;
 use outrigger::graph::ConvOptions;
 use outrigger::ops::{Conv2d, MatMul, Op};
-use outrigger::{DType, Error, Graph, Padding, Shape};
+use outrigger::{DType, Error, Graph, Options, Padding, Shape};
 
-use common::{numbers, session};
+use common::{numbers, session, session_with};
 use naive::Conv;
 
 fn forward_graph(c: Conv) -> Result<Graph, Error> {
@@ -46,13 +47,24 @@ const STAGES: [Conv; 3] = [
     Conv { batch: 10, side: 8, channels: 64 },
 ];
 
+/// What the compiler chooses, and each algorithm.
+const ALGORITHMS: [(&str, Convolution); 4] = [
+    ("jit", Convolution::Auto),
+    ("direct", Convolution::Direct),
+    ("winograd2", Convolution::Winograd2),
+    ("winograd4", Convolution::Winograd4),
+];
+
 fn conv(c: &mut Criterion) -> Result<(), Error> {
     let mut group = c.benchmark_group("conv3x3");
     for stage in STAGES {
         let name = format!("{}x{}x{}", stage.side, stage.side, stage.channels);
         group.throughput(Throughput::Elements(stage.flops()));
-        let mut jit = session(&forward_graph(stage)?)?;
-        group.bench_function(BenchmarkId::new("jit", &name), |b| b.iter(|| jit.run()));
+        for (algorithm, convolution) in ALGORITHMS {
+            let options = Options { convolution, ..Options::default() };
+            let mut jit = session_with(&forward_graph(stage)?, &options)?;
+            group.bench_function(BenchmarkId::new(algorithm, &name), |b| b.iter(|| jit.run()));
+        }
         let (x, w) = (numbers(stage.activations()), numbers(stage.weights()));
         let mut y = vec![0.0; stage.activations()];
         group.bench_function(BenchmarkId::new("naive", &name), |b| {
@@ -65,8 +77,11 @@ fn conv(c: &mut Criterion) -> Result<(), Error> {
     for stage in STAGES {
         let name = format!("{}x{}x{}", stage.side, stage.side, stage.channels);
         group.throughput(Throughput::Elements(2 * stage.flops()));
-        let mut jit = session(&backward_graph(stage)?)?;
-        group.bench_function(BenchmarkId::new("jit", &name), |b| b.iter(|| jit.run()));
+        for (algorithm, convolution) in ALGORITHMS {
+            let options = Options { convolution, ..Options::default() };
+            let mut jit = session_with(&backward_graph(stage)?, &options)?;
+            group.bench_function(BenchmarkId::new(algorithm, &name), |b| b.iter(|| jit.run()));
+        }
         let (x, w, dy) = (numbers(stage.activations()), numbers(stage.weights()), numbers(stage.activations()));
         let (mut dx, mut dw) = (vec![0.0; stage.activations()], vec![0.0; stage.weights()]);
         group.bench_function(BenchmarkId::new("naive", &name), |b| {

@@ -10,21 +10,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger_runtime::{Constant, Plan, StateSlot, Team};
+use outrigger_runtime::{Constant, Plan, Profile, StateSlot, StepProfile, Team};
 
-use crate::codegen::{self, Convolution, Isa, Settings};
+use crate::codegen::{self, Choice, Convolution, Isa, Settings};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::passes::{self, PassOptions, Report};
 use crate::plan::{self, Planned};
 use crate::session::Session;
 use crate::store::Store;
+use crate::types::Precision;
 
 /// How a graph is compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which passes run.
     pub passes: PassOptions,
+    /// How exactly convolutions compute, and how kernels hand tensors to each other.
+    pub precision: Precision,
     /// Instruction set of the inner products; `None` takes `OUTRIGGER_ISA` or the widest of this CPU.
     pub isa: Option<Isa>,
     /// How convolutions are computed. [`Convolution::Auto`] is for all but tests and measurements.
@@ -59,6 +62,7 @@ pub struct Program {
     pub(crate) plan: Arc<Plan>,
     report: Report,
     summary: Summary,
+    convolutions: Vec<Choice>,
 }
 
 /// Compiles `graph`.
@@ -69,7 +73,8 @@ pub struct Program {
 pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let start = Instant::now();
     let isa = options.isa.map_or_else(Isa::from_env, Isa::require)?;
-    let (graph, report) = passes::optimise(graph, &options.passes)?;
+    let (graph, mut report) = passes::optimise(graph, &options.passes)?;
+    let graph = passes::at_precision(graph, options.precision, &mut report)?;
     let planned = plan::plan(&graph)?;
     let kernels = codegen::generate(&planned, Settings { isa, convolution: options.convolution })?;
     let code_bytes = kernels.code.bytes;
@@ -110,7 +115,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         time = ?summary.compile_time,
         "compiled"
     );
-    Ok(Program { planned, plan: Arc::new(plan), report, summary })
+    Ok(Program { planned, plan: Arc::new(plan), report, summary, convolutions: kernels.convolutions })
 }
 
 impl Program {
@@ -121,6 +126,23 @@ impl Program {
     /// The schedule with every buffer's place, for printing.
     pub fn planned(&self) -> &Planned {
         &self.planned
+    }
+    /// The algorithm of each convolution with its predicted time, in the order of the steps, for printing.
+    pub fn convolutions(&self) -> &[Choice] {
+        &self.convolutions
+    }
+    /// The same beside what a profiled run measured, a line a convolution: the time of all threads together in their kernel.
+    pub fn convolutions_measured(&self, profile: &Profile) -> String {
+        let mut text = String::new();
+        for choice in &self.convolutions {
+            let of_choice = |step: &&StepProfile| step.name == choice.step && step.kind == choice.kernel;
+            let busy = profile.steps.iter().find(of_choice).map(|step| step.busy_ns.iter().sum::<u64>());
+            text += &match busy {
+                Some(ns) => format!("{choice}, measured {:.3} ms\n", ns as f64 / 1e6),
+                None => format!("{choice}\n"),
+            };
+        }
+        text
     }
     /// Sizes.
     pub fn summary(&self) -> &Summary {

@@ -15,11 +15,13 @@
 //! |---|---|
 //! | build a graph | [`graph::Graph`], one method an operation; [`ops`] for their meaning |
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
+//! | take a loss, know what others call it | [`graph::Loss`] |
+//! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
-//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
+//! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example
@@ -42,7 +44,7 @@
 //! let hidden = g.linear(x, w1, Some(b1))?;
 //! let hidden = g.tanh(hidden)?;
 //! let logits = g.linear(hidden, w2, Some(b2))?;
-//! let loss = g.binary_cross_entropy(logits, target)?;
+//! let loss = g.binary_cross_entropy_with_logits(logits, target)?;
 //!
 //! // one run of this graph is one step of Adam; the learning rate is its input "lr", the loss its output "loss"
 //! let training = training_graph(g, loss, &Optimizer::Adam(Adam::default()))?;
@@ -100,7 +102,7 @@ pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;
-pub use types::{DType, Padding, Shape};
+pub use types::{DType, Padding, Precision, Shape};
 
 /// The examples of README.md are compiled and run as tests.
 #[cfg(doctest)]

@@ -102,7 +102,7 @@ fn initial(ty: &TensorType, init: Init, seed: u64, name: &str) -> Result<Tensor,
             .collect(),
     };
     let data = match ty.dtype {
-        DType::F32 => Data::F32(values),
+        DType::F32 | DType::Bf16 => Data::F32(values),
         DType::I32 => Data::I32(values.iter().map(|&v| v as i32).collect()),
         DType::U8 => Data::U8(values.iter().map(|&v| v as u8).collect()),
     };

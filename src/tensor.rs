@@ -80,7 +80,7 @@ impl Tensor {
         let data = Data::F32(vec![value; shape.elements()]);
         Tensor { shape, data }
     }
-    /// A tensor of type `ty` from its bytes in the machine's order.
+    /// A tensor of type `ty` from its bytes in the machine's order; bf16 is widened to f32.
     ///
     /// # Errors
     /// [`Error::Elements`] when the number of bytes is not the type's.
@@ -89,6 +89,9 @@ impl Tensor {
         let data = match ty.dtype {
             DType::F32 => Data::F32(bytes.chunks_exact(4).map(|c| f32::from_ne_bytes(word(c))).collect()),
             DType::I32 => Data::I32(bytes.chunks_exact(4).map(|c| i32::from_ne_bytes(word(c))).collect()),
+            DType::Bf16 => {
+                Data::F32(bytes.chunks_exact(2).map(|c| half::bf16::from_ne_bytes([c[0], c[1]]).to_f32()).collect())
+            }
             DType::U8 => Data::U8(bytes.to_vec()),
         };
         Tensor::new(ty.shape.clone(), data)

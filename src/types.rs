@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub enum DType {
     /// 32-bit IEEE float: activations, weights, losses.
     F32,
+    /// The upper half of an `F32`: how fused kernels hand tensors to each other at [`Precision::Bf16`]. Values of a
+    /// graph that a user builds are never of this type.
+    Bf16,
     /// 32-bit signed integer: labels, counters, seeds.
     I32,
     /// 8-bit unsigned integer: raw pixels.
@@ -22,6 +25,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
+            DType::Bf16 => 2,
             DType::U8 => 1,
         }
     }
@@ -31,9 +35,40 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DType::F32 => "f32",
+            DType::Bf16 => "bf16",
             DType::I32 => "i32",
             DType::U8 => "u8",
         })
+    }
+}
+
+/// How exactly convolutions compute, and in which type kernels hand large tensors to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Precision {
+    /// 32-bit floats everywhere.
+    #[default]
+    F32,
+    /// Mixed precision: what convolutions multiply, and the activations and gradients in memory, are rounded to
+    /// bf16 (8 significant bits, the range of f32; to nearest, ties to even). Sums, statistics, the loss, master weights
+    /// and the optimizer stay in f32.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+    /// Reads `f32` or `bf16`.
+    fn from_str(word: &str) -> Result<Self, String> {
+        let all = [Precision::F32, Precision::Bf16];
+        all.into_iter().find(|p| p.to_string() == word).ok_or_else(|| format!("\"{word}\" is not one of f32, bf16"))
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use outrigger::data::{
-    Augment, Batch, DataError, Dataset, Draw, Layout, Loader, LoaderOptions, load_dir, read_bytes, read_file, sample,
+    Batch, Compose, DataError, DataLoader, Images, Layout, LoaderOptions, RandomCrop, RandomHorizontalFlip, load_dir,
+    read_bytes, read_file, sample,
 };
 use sha2::{Digest, Sha256};
 
@@ -22,11 +23,16 @@ fn originals() -> Option<PathBuf> {
     found.then_some(dir)
 }
 
-fn train() -> Arc<Dataset> {
+fn train() -> Arc<Images> {
     Arc::new(sample().unwrap().train)
 }
 
-fn batches(loader: &Loader, epoch: u64) -> Vec<Batch> {
+/// Padding by 4, a crop, and a flip.
+fn augment() -> Compose {
+    Compose::new().then(RandomCrop { padding: 4, ..RandomCrop::new(32) }).then(RandomHorizontalFlip::default())
+}
+
+fn batches(loader: &DataLoader, epoch: u64) -> Vec<Batch> {
     loader.epoch(epoch).collect::<Result<_, _>>().unwrap()
 }
 
@@ -164,14 +170,14 @@ fn an_epoch_holds_every_image_once_in_another_order() {
         *expected.entry((data.image(n).unwrap().to_vec(), data.labels()[n])).or_insert(0) += 1;
     }
     let options = LoaderOptions { batch_size: 64, workers: 2, seed: 11, ..LoaderOptions::default() };
-    let loader = Loader::new(data.clone(), options).unwrap();
+    let loader = DataLoader::new(data.clone(), options).unwrap();
     let mut labels = Vec::new();
     for epoch in 0..2 {
         let mut found = BTreeMap::new();
         let batches = batches(&loader, epoch);
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [vec![64; 58], vec![38]].concat());
         for batch in &batches {
-            for (image, &label) in batch.images.chunks(3072).zip(&batch.labels) {
+            for (image, &label) in batch.inputs.chunks(3072).zip(&batch.labels) {
                 let bytes: Vec<u8> = image.iter().map(|v| (v * 255.0).round() as u8).collect();
                 *found.entry((bytes, label as u8)).or_insert(0) += 1;
             }
@@ -185,8 +191,10 @@ fn an_epoch_holds_every_image_once_in_another_order() {
 #[test]
 fn batches_do_not_depend_on_the_workers() {
     let data = train();
-    let options = LoaderOptions { batch_size: 100, augment: Some(Augment::default()), seed: 3, ..Default::default() };
-    let with = |workers, prefetch| Loader::new(data.clone(), LoaderOptions { workers, prefetch, ..options }).unwrap();
+    let options = LoaderOptions { batch_size: 100, seed: 3, ..Default::default() };
+    let with = |workers, prefetch| {
+        DataLoader::new(data.clone(), LoaderOptions { workers, prefetch, ..options }).unwrap().transform(augment())
+    };
     let expected = batches(&with(0, 0), 4);
     for (workers, prefetch) in [(1, 0), (1, 2), (2, 1), (2, 8), (4, 4), (64, 100)] {
         let loader = with(workers, prefetch);
@@ -201,10 +209,11 @@ fn batches_do_not_depend_on_the_workers() {
 #[test]
 fn augmentation_does_not_depend_on_the_batch_size_or_the_order() {
     let data = Arc::new(train().select(&(0..50).collect::<Vec<_>>()).unwrap());
-    let options = LoaderOptions { augment: Some(Augment::default()), seed: 8, ..LoaderOptions::default() };
+    let options = LoaderOptions { seed: 8, ..LoaderOptions::default() };
     let images = |batch_size, shuffle| {
-        let loader = Loader::new(data.clone(), LoaderOptions { batch_size, shuffle, ..options }).unwrap();
-        let all: Vec<f32> = batches(&loader, 1).into_iter().flat_map(|b| b.images).collect();
+        let loader = DataLoader::new(data.clone(), LoaderOptions { batch_size, shuffle, ..options }).unwrap();
+        let loader = loader.transform(augment());
+        let all: Vec<f32> = batches(&loader, 1).into_iter().flat_map(|b| b.inputs).collect();
         let mut all: Vec<Vec<u32>> = all.chunks(3072).map(|i| i.iter().map(|v| v.to_bits()).collect()).collect();
         all.sort();
         all
@@ -214,28 +223,13 @@ fn augmentation_does_not_depend_on_the_batch_size_or_the_order() {
     assert!(images(1, true) == expected);
 }
 
-#[test]
-fn a_loader_applies_the_published_draw() {
-    let data = train();
-    let augment = Augment { pad: 4, flip: true };
-    let options = LoaderOptions { shuffle: false, augment: Some(augment), seed: 21, ..LoaderOptions::default() };
-    let loader = Loader::new(data.clone(), options).unwrap();
-    let first = loader.epoch(6).next().unwrap().unwrap();
-    for n in 0..first.len() {
-        let draw: Draw = augment.draw(21, 6, n as u64);
-        let mut expected = vec![0.0; 3072];
-        augment.apply(draw, data.shape(), data.image(n).unwrap(), &mut expected).unwrap();
-        assert_eq!(first.images[n * 3072..][..3072], expected);
-    }
-}
-
 /// The same seed gives the same bits on every machine and in every version: a change here is a breaking one.
 #[test]
 fn the_bits_of_a_batch_stay() {
-    let options = LoaderOptions { batch_size: 100, augment: Some(Augment::default()), seed: 42, ..Default::default() };
-    let batch = Loader::new(train(), options).unwrap().epoch(1).next().unwrap().unwrap();
+    let options = LoaderOptions { batch_size: 100, seed: 42, ..Default::default() };
+    let batch = DataLoader::new(train(), options).unwrap().transform(augment()).epoch(1).next().unwrap().unwrap();
     let mut hash = Sha256::new();
-    batch.images.iter().for_each(|v| hash.update(v.to_le_bytes()));
+    batch.inputs.iter().for_each(|v| hash.update(v.to_le_bytes()));
     batch.labels.iter().for_each(|v| hash.update(v.to_le_bytes()));
     let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash, "b00b046d57e4a111");
@@ -244,7 +238,7 @@ fn the_bits_of_a_batch_stay() {
 #[test]
 fn leaving_an_epoch_early_ends_its_threads() {
     let data = train();
-    let loader = Loader::new(data.clone(), LoaderOptions { workers: 4, ..LoaderOptions::default() }).unwrap();
+    let loader = DataLoader::new(data.clone(), LoaderOptions { workers: 4, ..LoaderOptions::default() }).unwrap();
     for taken in [0, 1, 10] {
         let mut epoch = loader.epoch(0);
         epoch.by_ref().take(taken).for_each(|batch| assert_eq!(batch.unwrap().len(), 32));
@@ -259,5 +253,5 @@ fn leaving_an_epoch_early_ends_its_threads() {
 fn errors_can_cross_threads() {
     fn sendable<T: Send + Sync + 'static>() {}
     sendable::<DataError>();
-    sendable::<Loader>();
+    sendable::<DataLoader>();
 }

@@ -160,7 +160,10 @@ fn losses_broadcast_nothing() {
     let (column, row) = (input(&mut g, "column", &[8, 1]), input(&mut g, "row", &[8]));
     let parts = ["head.mean_squared_error", "f32[8,1], f32[8]", "must be f32[8,1]"];
     says(g.mean_squared_error(column, row), &parts);
-    says(g.binary_cross_entropy(column, row), &["head.binary_cross_entropy", "f32[8,1], f32[8]"]);
+    says(
+        g.binary_cross_entropy_with_logits(column, row),
+        &["head.binary_cross_entropy_with_logits", "f32[8,1], f32[8]"],
+    );
     let logits = input(&mut g, "logits", &[8, 10]);
     let labels = g.input("labels", DType::I32, [7]).unwrap();
     says(g.cross_entropy(logits, labels), &["head.cross_entropy", "f32[8,10]", "f32[7,10]"]);

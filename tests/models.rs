@@ -60,7 +60,7 @@ fn check(name: &str, model: &dyn Model, tolerance: f64) {
     let forward = model.training(batch).unwrap();
     let loss = forward.output("loss").unwrap();
     let optimizer = Optimizer::Sgd(Sgd { momentum: 0.9, ..Sgd::default() });
-    let options = TrainingOptions { optimizer, gradient_outputs: true };
+    let options = TrainingOptions { optimizer, gradient_outputs: true, ..TrainingOptions::default() };
     compare(name, &training_graph_with(forward, loss, &options).unwrap(), batch, tolerance);
     compare(name, &model.evaluation(1).unwrap(), 1, tolerance);
 }

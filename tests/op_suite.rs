@@ -183,7 +183,7 @@ fn every_operation_has_a_case() {
     complete("anchor", fused.iter().map(|f| anchor_number(&f.anchor)).collect(), 6);
     let programs = || fused.iter().flat_map(|f| [&f.source, &f.gradient, &f.result]);
     complete("step", programs().flat_map(|p| &p.steps).map(step_number).collect(), 6);
-    complete("output", programs().flat_map(|p| &p.outputs).map(output_number).collect(), 2);
+    complete("output", programs().flat_map(|p| &p.outputs).map(output_number).collect(), 3);
 }
 
 fn op_number(op: &Op) -> usize {
@@ -295,6 +295,7 @@ fn output_number(output: &Output) -> usize {
     match output {
         Output::Full(_) => 0,
         Output::Sums(_) => 1,
+        Output::Bf16(_) => 2,
     }
 }
 
@@ -309,7 +310,14 @@ fn long_sums_round_by_runs() {
         let x = b.given(Tensor::full([rows, 5], 0.1));
         let result = Program { steps: vec![Step::Operand(0)], value: 0, outputs: vec![Output::Sums(0)] };
         let (source, gradient) = Default::default();
-        let fused = Fused { anchor: Anchor::Map([rows, 5].into()), chunks, source, gradient, result };
+        let fused = Fused {
+            anchor: Anchor::Map([rows, 5].into()),
+            chunks,
+            precision: Default::default(),
+            source,
+            gradient,
+            result,
+        };
         let sums = b.g.op(Op::Fused(Box::new(fused)), &[x]).unwrap();
         b.also(sums);
         let chain = (rows / chunks).div_ceil(64) + 64;

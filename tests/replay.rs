@@ -9,7 +9,7 @@ mod replay;
 
 use std::collections::{BTreeMap, HashMap};
 
-use outrigger::data::{Cifar, Dataset, sample};
+use outrigger::data::{Images, Split, sample};
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
@@ -29,7 +29,7 @@ struct Run {
 }
 
 /// Images `first..first + count` of `set`, with their labels, as the graph's inputs.
-fn inputs(set: &Dataset, first: usize, count: usize) -> HashMap<String, RefTensor> {
+fn inputs(set: &Images, first: usize, count: usize) -> HashMap<String, RefTensor> {
     let pixels = &set.images()[first * 3072..(first + count) * 3072];
     let images = pixels.iter().map(|&p| f64::from(f32::from(p) / 255.0)).collect();
     let labels = set.labels()[first..first + count].iter().map(|&l| f64::from(l)).collect();
@@ -42,7 +42,7 @@ fn inputs(set: &Dataset, first: usize, count: usize) -> HashMap<String, RefTenso
 
 impl Run {
     /// A golden file of this run, by the interpreter: weights, statistics and moments stay in f64 from step to step.
-    fn golden(&self, data: &Cifar) -> WeightFile {
+    fn golden(&self, data: &Split) -> WeightFile {
         let form = self.model.form;
         let layout = match form {
             Form::Torch => Layout::Torch,
@@ -51,7 +51,11 @@ impl Run {
         let forward = self.model.training(self.batch).unwrap();
         let evaluation = self.model.evaluation(self.tests).unwrap();
         let loss = forward.output("loss").unwrap();
-        let options = TrainingOptions { optimizer: self.method.optimizer(form), gradient_outputs: form == Form::Torch };
+        let options = TrainingOptions {
+            optimizer: self.method.optimizer(form),
+            gradient_outputs: form == Form::Torch,
+            ..TrainingOptions::default()
+        };
         let graph = training_graph_with(forward, loss, &options).unwrap();
         let own = |name: &str| evaluation.source(name).is_ok();
 
@@ -127,7 +131,7 @@ fn golden_runs_of_other_shapes_are_followed() {
     let data = sample().unwrap();
     for form in [Form::Torch, Form::Keras] {
         let run = Run { model: ResNetCifar { form, ..SMALL.model }, ..SMALL };
-        let report = replay::replay(&run.golden(&data), data.clone(), None).unwrap();
+        let report = replay::replay(&run.golden(&data), data.clone(), TrainerOptions::default()).unwrap();
         assert!(report.loss1_rel < 1e-5, "{form:?}: {report:?}");
         assert!(report.loss_rel_max < 5e-3, "{form:?}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{form:?}: {report:?}");
@@ -148,7 +152,9 @@ fn a_golden_tensor_of_another_shape_is_named() {
             false => (n.to_string(), file.tensor(n).unwrap()),
         });
         let damaged = WeightFile::new(tensors, file.metadata().clone());
-        let error = replay::replay(&damaged, data.clone(), Some(1)).unwrap_err();
+        let error =
+            replay::replay(&damaged, data.clone(), TrainerOptions { threads: Some(1), ..TrainerOptions::default() })
+                .unwrap_err();
         assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(name)), "{error}");
         assert!(error.to_string().contains("[1,3]"), "{error}");
     }

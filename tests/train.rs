@@ -6,14 +6,16 @@ mod replay;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use outrigger::data::{Cifar, load_dir};
+use outrigger::data::{Split, load_dir};
 use outrigger::graph::ConvOptions;
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
-use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, is_training_state, training_graph_with};
+use outrigger::train::optimizer::{
+    Optimizer, ParameterGroup, Sgd, TrainingOptions, is_training_state, training_graph_with,
+};
 use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
-use outrigger::{DType, Error, Graph, Padding, Store, Tensor};
+use outrigger::{DType, Error, Graph, Options, Padding, Precision, Store, Tensor};
 
 /// Files that other frameworks made. They lie beside the repository, or where `OUTRIGGER_SHARED` says; not everyone
 /// has them, and a test that misses them says so.
@@ -27,7 +29,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn golden(name: &str) -> Option<(WeightFile, Cifar)> {
+fn golden(name: &str) -> Option<(WeightFile, Split)> {
     let (file, data) = (shared(&format!("golden/{name}"))?, shared("cifar10/sample")?);
     Some((WeightFile::read(&file).unwrap(), load_dir(&data).unwrap()))
 }
@@ -70,7 +72,11 @@ fn training_state_is_recognised() {
             let model = ResNetCifar { layers: [1, 1, 1], form, ..ResNetCifar::default() }.training(2).unwrap();
             let own = states(&model);
             let loss = model.output("loss").unwrap();
-            let options = TrainingOptions { optimizer: method.optimizer(form), gradient_outputs: false };
+            let options = TrainingOptions {
+                optimizer: method.optimizer(form),
+                gradient_outputs: false,
+                ..TrainingOptions::default()
+            };
             let all = states(&training_graph_with(model, loss, &options).unwrap());
             assert!(all.len() > own.len());
             for name in all {
@@ -99,7 +105,11 @@ fn the_first_golden_step_in_f64() {
         let forward = ResNetCifar { form, ..ResNetCifar::default() }.training(100).unwrap();
         let loss = forward.output("loss").unwrap();
         let model = states(&forward);
-        let options = TrainingOptions { optimizer: Method::Adam.optimizer(form), gradient_outputs: true };
+        let options = TrainingOptions {
+            optimizer: Method::Adam.optimizer(form),
+            gradient_outputs: true,
+            ..TrainingOptions::default()
+        };
         let graph = training_graph_with(forward, loss, &options).unwrap();
 
         let mut state = HashMap::new();
@@ -150,13 +160,31 @@ fn the_first_golden_step_in_f64() {
 fn golden_runs_are_followed() {
     for name in ["torch_resnet_adam.safetensors", "keras_resnet_adam.safetensors"] {
         let Some((file, data)) = golden(name) else { return };
-        let report = replay::replay(&file, data, None).unwrap();
+        let report = replay::replay(&file, data, TrainerOptions::default()).unwrap();
         assert!(report.loss1_rel < 1e-5, "{name}: {report:?}");
         assert!(report.loss_rel_max < 5e-3, "{name}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{name}: {report:?}");
         assert_eq!(report.grad_rel_max.is_some(), name.starts_with("torch"));
         assert!(report.after1_rel_max < 1e-2, "{name}: {report:?}");
         assert!(report.eval_abs_max < 5e-2, "{name}: {report:?}");
+    }
+}
+
+/// The same in bf16. A factor of a product is off by up to a part in 2⁹, which sums of many terms average: losses stay
+/// close. Gradients do not: the same part of all activations lies so close to zero that ReLU decides otherwise about them, and
+/// what changes by a part p of its elements is off by √p, a twentieth a layer. (Measured, the largest of both files and of
+/// three instruction sets: losses 0.0005 and 0.009, gradients 0.35, outputs 0.12.) Adam's first step is the sign of a
+/// gradient, so the state after it says nothing.
+#[test]
+fn golden_runs_are_followed_in_bf16() {
+    for name in ["torch_resnet_adam.safetensors", "keras_resnet_adam.safetensors"] {
+        let Some((file, data)) = golden(name) else { return };
+        let compile = Options { precision: Precision::Bf16, ..Options::default() };
+        let report = replay::replay(&file, data, TrainerOptions { compile, ..TrainerOptions::default() }).unwrap();
+        assert!(report.loss1_rel < 2e-3, "{name}: {report:?}");
+        assert!(report.loss_rel_max < 2e-2, "{name}: {report:?}");
+        assert!(report.grad_rel_max.is_none_or(|e| e < 0.5), "{name}: {report:?}");
+        assert!(report.eval_abs_max < 0.25, "{name}: {report:?}");
     }
 }
 
@@ -174,9 +202,10 @@ fn a_file_that_is_no_golden_run_is_refused() {
         ("layout", "NCHW, conv OIHW"),
     ];
     let data = || outrigger::data::sample().unwrap();
+    let options = TrainerOptions { threads: Some(1), ..TrainerOptions::default() };
     for (without, part) in [("losses", "losses"), ("layout", "layout"), ("framework", "framework")] {
         let entries: Vec<_> = whole.into_iter().filter(|(key, _)| *key != without).collect();
-        let error = replay::replay(&WeightFile::new(bias(), metadata(&entries)), data(), Some(1)).unwrap_err();
+        let error = replay::replay(&WeightFile::new(bias(), metadata(&entries)), data(), options.clone()).unwrap_err();
         assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(part)), "{error}");
     }
 }
@@ -346,6 +375,20 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
 }
 
 /// Batches of every size count each image once, in training and in evaluation.
+/// Groups and averages hold for the programs of all batch sizes.
+#[test]
+fn a_trainer_has_groups_and_averages() {
+    let groups = vec![ParameterGroup { lr_scale: 0.0, ..ParameterGroup::new("fc.*") }];
+    let mut trainer = Tiny::trainer(3, TrainerOptions { groups, ema: Some(0.5), ..TrainerOptions::default() });
+    let before = trainer.store().get("fc.weight").unwrap();
+    steps(&mut trainer, 0..3);
+    let get = |name: &str| trainer.store().get(name).unwrap();
+    assert_eq!(get("fc.weight"), before);
+    assert_eq!(get("fc.weight.ema"), before);
+    assert_eq!(get("ema.decay").to_f64(), [0.5]);
+    assert!(get("conv.weight.ema") != get("conv.weight"));
+}
+
 #[test]
 fn smaller_batches_count_for_what_they_are() {
     let mut trainer = Tiny::trainer(3, TrainerOptions::default());
@@ -419,7 +462,7 @@ fn a_state_that_is_no_number_is_found_and_not_saved() {
     let path = dir.path().join("w.safetensors");
     // the loss of the step is finite; the weights after it are not
     let rate = f32::MAX;
-    let method = Optimizer::Sgd(Sgd { momentum: 0.0, nesterov: false, weight_decay: 10.0 });
+    let method = Optimizer::Sgd(Sgd { weight_decay: 10.0, ..Sgd::default() });
     let trainer = |find_nan: bool| {
         let options = TrainerOptions { find_nan, threads: Some(1), ..TrainerOptions::default() };
         let trainer = Trainer::new(Tiny, method, 4, options).unwrap();
@@ -432,7 +475,7 @@ fn a_state_that_is_no_number_is_found_and_not_saved() {
     let before = contents(searching.store());
     let error = searching.train_step(&images, &labels, rate).unwrap_err();
     assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
-    assert!(error.to_string().contains("weight") && error.to_string().contains(".update"), "{error}");
+    assert!(error.to_string().contains("weight") && error.to_string().contains("update"), "{error}");
     assert!(error.to_string().contains("inf") || error.to_string().contains("NaN"), "{error}");
     assert!(contents(searching.store()) == before && searching.steps() == 0, "the state is that before the step");
 
@@ -465,7 +508,9 @@ fn a_compiled_step_is_the_interpreters() {
         let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5, size: 32 };
         // Adam would make a full step of the smallest gradient, of either sign
         let optimizer = Method::Sgd.optimizer(form);
-        let options = TrainerOptions { seed: 5, threads: Some(1), ..TrainerOptions::default() };
+        // errors are one to four millionths with most seeds and any algorithm of the convolutions; with one seed in
+        // sixteen an activation is so near to zero that rounding decides whether a ReLU passes it on
+        let options = TrainerOptions { seed: 6, threads: Some(1), ..TrainerOptions::default() };
         let mut trainer = Trainer::new(model, optimizer, 3, options).unwrap();
         let images = noise(3 * 3072);
         let labels = [4, 0, 2];
@@ -480,7 +525,7 @@ fn a_compiled_step_is_the_interpreters() {
                 continue; // a gradient of rounding noise
             }
             let error = distance(&value.to_f64(), &expected.updates[&name].data);
-            assert!(error < 1e-4, "{name}: {error}");
+            assert!(error < 1e-5, "{name}: {error}");
         }
     }
 }
@@ -498,7 +543,12 @@ fn interpret(
 ) -> reference::Outcome {
     let forward = model.training(labels.len()).unwrap();
     let loss = forward.output("loss").unwrap();
-    let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: false }).unwrap();
+    let graph = training_graph_with(
+        forward,
+        loss,
+        &TrainingOptions { optimizer, gradient_outputs: false, ..TrainingOptions::default() },
+    )
+    .unwrap();
     let inputs = HashMap::from([
         ("images".to_string(), Tensor::f32([labels.len(), 32, 32, 3], images.to_vec()).unwrap()),
         ("labels".to_string(), Tensor::i32([labels.len()], labels.to_vec()).unwrap()),

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use outrigger::Error;
 use outrigger::data::load_dir;
-use outrigger::train::WeightFile;
+use outrigger::train::{TrainerOptions, WeightFile};
+use outrigger::{Error, Options, Precision};
 
 /// Replays a golden training run and prints how far this compiler's is from it.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ struct Args {
     /// Threads [default: the cores this process may use]
     #[arg(long)]
     threads: Option<usize>,
+    /// f32 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
 }
 
 fn main() -> ExitCode {
@@ -41,7 +44,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let file = WeightFile::read(&args.file)?;
     let data = load_dir(&args.data).map_err(Error::Data)?;
-    let report = replay::replay(&file, data, args.threads)?;
+    let compile = Options { precision: args.precision, ..Options::default() };
+    let options = TrainerOptions { threads: args.threads, compile, ..TrainerOptions::default() };
+    let report = replay::replay(&file, data, options)?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use outrigger::data::{Cifar, Dataset, Loader, LoaderOptions};
+use outrigger::data::{DataLoader, Images, LoaderOptions, Split};
 use outrigger::model::{Form, Model, ResNetCifar};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
@@ -39,14 +39,14 @@ struct Golden<'f> {
     layout: Layout,
 }
 
-/// Replays `file` on the records of `data` with `threads` threads (`None`: all cores).
+/// Replays `file` on the records of `data`, with threads and precision from `options`.
 ///
 /// # Errors
 /// A file that is no golden file, too little data, and all errors of training.
-pub fn replay(file: &WeightFile, data: Cifar, threads: Option<usize>) -> Result<Report, Error> {
+pub fn replay(file: &WeightFile, data: Split, options: TrainerOptions) -> Result<Report, Error> {
     let golden = Golden::of(file)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
-    let options = TrainerOptions { threads, ..TrainerOptions::default() };
+    let compiled = options.compile.clone();
     let mut trainer = Trainer::new(golden.model, golden.method.optimizer(golden.model.form), golden.batch, options)?;
     golden.initialise(trainer.store())?;
 
@@ -64,9 +64,9 @@ pub fn replay(file: &WeightFile, data: Cifar, threads: Option<usize>) -> Result<
     for (step, (batch, expected)) in batches.epoch(0).zip(&golden.losses).enumerate() {
         let batch = batch?;
         if step == 0 {
-            grad_rel_max = golden.compare_gradients(&batch.images, &batch.labels, trainer.team())?;
+            grad_rel_max = golden.compare_gradients(&batch.inputs, &batch.labels, trainer.team(), &compiled)?;
         }
-        let outcome = trainer.train_step(&batch.images, &batch.labels, golden.method.default_lr())?;
+        let outcome = trainer.train_step(&batch.inputs, &batch.labels, golden.method.default_lr())?;
         loss_errors.push((outcome.loss() - expected).abs() / expected.abs());
         if step == 0 {
             after1_rel_max = golden.compare_state(trainer.store(), "after1/")?;
@@ -107,7 +107,13 @@ impl<'f> Golden<'f> {
     }
 
     /// Gradients of the first step: the training program with its gradients as outputs, on a state of its own.
-    fn compare_gradients(&self, images: &[f32], labels: &[i32], team: &Arc<Team>) -> Result<Option<f64>, Error> {
+    fn compare_gradients(
+        &self,
+        images: &[f32],
+        labels: &[i32],
+        team: &Arc<Team>,
+        options: &Options,
+    ) -> Result<Option<f64>, Error> {
         let golden = self.file.section("step1/grad/");
         if golden.names().next().is_none() {
             return Ok(None);
@@ -115,10 +121,14 @@ impl<'f> Golden<'f> {
         let forward = self.model.training(self.batch)?;
         let loss = forward.output("loss")?;
         let optimizer = self.method.optimizer(self.model.form);
-        let graph = training_graph_with(forward, loss, &TrainingOptions { optimizer, gradient_outputs: true })?;
+        let graph = training_graph_with(
+            forward,
+            loss,
+            &TrainingOptions { optimizer, gradient_outputs: true, ..TrainingOptions::default() },
+        )?;
         let store = Store::new(&graph, 0)?;
         self.initialise(&store)?;
-        let program = compile(&graph, &Options::default())?;
+        let program = compile(&graph, options)?;
         let mut session = program.session(&store, team)?;
         session.set_f32("images", images)?;
         session.set_i32("labels", labels)?;
@@ -160,7 +170,7 @@ impl<'f> Golden<'f> {
     }
 
     /// Largest absolute difference of the logits or probabilities of the first test images.
-    fn compare_evaluation(&self, trainer: &mut Trainer<ResNetCifar>, tests: &Arc<Dataset>) -> Result<f64, Error> {
+    fn compare_evaluation(&self, trainer: &mut Trainer<ResNetCifar>, tests: &Arc<Images>) -> Result<f64, Error> {
         let evaluation = self.file.section("eval/");
         let Some(name) = evaluation.names().next().map(str::to_string) else {
             return Err(self.file.error("has no evaluation output (eval/…)"));
@@ -177,7 +187,7 @@ impl<'f> Golden<'f> {
         let batch = batch
             .ok_or_else(|| Error::Option { option: "--data".to_string(), reason: "no test images".to_string() })?;
         let batch = batch?;
-        let logits = trainer.predict(&batch.images, rows)?;
+        let logits = trainer.predict(&batch.inputs, rows)?;
         let actual = if name.starts_with("softmax") { softmax(&logits) } else { logits.to_f64() };
         if actual.len() != expected.shape().elements() {
             return Err(self.file.error(format!(
@@ -197,9 +207,9 @@ fn is_idle_bias(name: &str) -> bool {
 }
 
 /// Images in their order, unchanged but for the division by 255.
-fn batches(data: &Arc<Dataset>, batch: usize) -> Result<Loader, Error> {
+fn batches(data: &Arc<Images>, batch: usize) -> Result<DataLoader, Error> {
     let options = LoaderOptions { batch_size: batch, shuffle: false, ..LoaderOptions::default() };
-    Loader::new(Arc::clone(data), options).map_err(Error::Data)
+    DataLoader::new(Arc::clone(data), options).map_err(Error::Data)
 }
 
 /// The largest number; NaN if one of them is.

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example speed -- --batch 100 --steps 20
 //! cargo run --release --example speed -- --model resnet18 --batch 16 --threads 1 --isa avx2
+//! cargo run --release --example speed -- --precision bf16
 //! cargo run --release --example speed -- --sweep --threads 1          tables in Markdown, see sweep.rs
 //! ```
 //!
@@ -28,7 +29,7 @@ use outrigger::codegen::Isa;
 use outrigger::compile::Options;
 use outrigger::model::{Model, ResNetCifar, by_name};
 use outrigger::train::parse_layers;
-use outrigger::{Error, Team};
+use outrigger::{Error, Precision, Team};
 use serde::Serialize;
 
 mod network;
@@ -54,9 +55,13 @@ struct Args {
     /// Instead of a name: the CIFAR ResNet with so many residual blocks of 16, 32 and 64 channels
     #[arg(long, value_name = "N,N,N", conflicts_with = "model")]
     layers: Option<String>,
-    /// Instructions of the inner products: clif, avx2 or avx512 [default: OUTRIGGER_ISA, or the widest of this CPU]
+    /// Instructions of the inner products: clif, avx2, avx512, avx512bf16 or amx [default: OUTRIGGER_ISA, or the
+    /// fastest of this CPU]
     #[arg(long)]
     isa: Option<Isa>,
+    /// Precision of convolutions and activations: f32 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Print tables of how cost grows, and of all networks, instead
     #[arg(long, value_name = "TABLE", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["model", "layers", "batch"])]
     sweep: Option<sweep::Table>,
@@ -74,7 +79,7 @@ impl Args {
     }
 
     fn options(&self) -> Options {
-        Options { isa: self.isa, ..Options::default() }
+        Options { isa: self.isa, precision: self.precision, ..Options::default() }
     }
 
     fn threads(&self) -> usize {
@@ -103,7 +108,7 @@ struct Report {
     threads: usize,
     model: String,
     isa: String,
-    precision: &'static str,
+    precision: String,
 }
 
 fn main() -> ExitCode {
@@ -199,7 +204,7 @@ fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
         threads,
         model: args.layers.as_ref().map_or_else(|| args.model.clone(), |layers| format!("resnet {layers}")),
         isa: args.isa.map_or_else(Isa::from_env, Ok)?.to_string(),
-        precision: "f32",
+        precision: args.precision.to_string(),
     })
 }
 

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use outrigger::Error;
-use outrigger::data::Loader;
+use outrigger::data::DataLoader;
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Outcome, Recipe, Restore, Trainer, TrainerOptions, WeightFile};
+use outrigger::{Error, Options};
 use serde::Serialize;
 
 use options::Args;
@@ -64,6 +64,7 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         None => (args.new_recipe(images.classes()), 0),
     };
     let options = TrainerOptions {
+        compile: Options { precision: recipe.precision, ..Options::default() },
         seed: recipe.seed,
         threads: args.threads,
         find_nan: args.find_nan,
@@ -109,10 +110,11 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
 fn introduce(trainer: &Trainer<ResNetCifar>, recipe: &Recipe, start: u64) -> std::io::Result<()> {
     let [a, b, c] = recipe.model.layers;
     say(&format!(
-        "ResNet [{a}, {b}, {c}], {} with learning rate {:?}, batches of {}, seed {}, {} threads{}",
+        "ResNet [{a}, {b}, {c}], {} with learning rate {:?}, batches of {}, {}, seed {}, {} threads{}",
         recipe.method,
         recipe.learning_rate(start),
         recipe.batch,
+        recipe.precision,
         recipe.seed,
         trainer.team().threads(),
         if start > 0 { format!(", after {start} epochs") } else { String::new() },
@@ -135,8 +137,8 @@ fn run_epoch(
     trainer: &mut Trainer<ResNetCifar>,
     recipe: &Recipe,
     epoch: u64,
-    train_loader: &Loader,
-    test_loader: &Loader,
+    train_loader: &DataLoader,
+    test_loader: &DataLoader,
     reporter: &mut Reporter,
 ) -> Result<EpochRecord, Box<dyn std::error::Error>> {
     let started = Instant::now();
@@ -145,7 +147,7 @@ fn run_epoch(
     let mut train = Outcome::default();
     for batch in train_loader.epoch(epoch) {
         let batch = batch.map_err(Error::Data)?;
-        train.add(trainer.train_step(&batch.images, &batch.labels, lr)?);
+        train.add(trainer.train_step(&batch.inputs, &batch.labels, lr)?);
         reporter.step(&train, batch.len())?;
         train_loader.recycle(batch);
     }
@@ -161,11 +163,11 @@ fn run_epoch(
     })
 }
 
-fn evaluate(trainer: &mut Trainer<ResNetCifar>, loader: &Loader) -> Result<Outcome, Error> {
+fn evaluate(trainer: &mut Trainer<ResNetCifar>, loader: &DataLoader) -> Result<Outcome, Error> {
     let mut total = Outcome::default();
     for batch in loader.epoch(0) {
         let batch = batch.map_err(Error::Data)?;
-        total.add(trainer.evaluate(&batch.images, &batch.labels)?);
+        total.add(trainer.evaluate(&batch.inputs, &batch.labels)?);
         loader.recycle(batch);
     }
     Ok(total)

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use outrigger::Error;
 use outrigger::model::ResNetCifar;
 use outrigger::train::{Method, Recipe, WeightFile, parse_layers};
+use outrigger::{Error, Precision};
 
 /// Trains the residual network on CIFAR-10 with kernels compiled for this machine.
 ///
@@ -31,6 +31,9 @@ pub struct Args {
     /// Residual blocks with 16, 32 and 64 channels [default: 2,2,2]
     #[arg(long, value_parser = layers, value_name = "N,N,N")]
     pub layers: Option<[usize; 3]>,
+    /// f32, or bf16: convolutions and activations in bf16, weights, sums and optimizer in f32 [default: f32]
+    #[arg(long)]
+    pub precision: Option<Precision>,
     /// What initial weights, order and augmentation are drawn from [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -126,6 +129,7 @@ impl Args {
             method,
             lr: self.lr.unwrap_or(method.default_lr()),
             batch: self.batch_size.unwrap_or(default.batch),
+            precision: self.precision.unwrap_or(default.precision),
             seed: self.seed.unwrap_or(default.seed),
             ..default
         }
@@ -146,6 +150,9 @@ impl Args {
         }
         if let Some(given) = self.batch_size.filter(|&b| b != recipe.batch) {
             return conflict("--batch-size", given.to_string(), recipe.batch.to_string());
+        }
+        if let Some(given) = self.precision.filter(|&p| p != recipe.precision) {
+            return conflict("--precision", given.to_string(), recipe.precision.to_string());
         }
         if let Some(given) = self.seed.filter(|&s| s != recipe.seed) {
             return conflict("--seed", given.to_string(), recipe.seed.to_string());

@@ -4,16 +4,16 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use outrigger::Error;
-use outrigger::data::{CIFAR10, Cifar, DataError, Progress, default_cache_dir, load_dir, sample};
+use outrigger::data::{CIFAR10, DataError, Progress, Split, default_cache_dir, load_dir, sample};
 
 use crate::options::Args;
 
 /// Loads the data that the options name, and says what it is.
-pub fn load(args: &Args) -> Result<(Cifar, String), Error> {
+pub fn load(args: &Args) -> Result<(Split, String), Error> {
     choose(args).map_err(Error::Data)
 }
 
-fn choose(args: &Args) -> Result<(Cifar, String), DataError> {
+fn choose(args: &Args) -> Result<(Split, String), DataError> {
     if let Some(dir) = &args.data {
         return Ok((load_dir(dir)?, format!("the files in {}", dir.display())));
     }

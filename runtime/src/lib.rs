@@ -23,6 +23,7 @@
 
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
+mod amx;
 mod bytes;
 mod canary;
 mod check;
@@ -47,6 +48,7 @@ mod team;
 mod trace;
 mod validate;
 
+pub use amx::{has_amx_bf16, is_amd};
 pub use bytes::bytes_of;
 pub use debug::DebugOptions;
 pub use error::{Error, Result};

@@ -106,13 +106,22 @@ impl<'p> Assembly<'p> {
             let became = &self.became[steps.clone()];
             match (became.first(), became.last()) {
                 (Some(first), Some(last)) if became.iter().all(|b| b.len() == 1) => Ok(first.start..last.end),
-                _ => Err(failed("a step of a group became several kernels")),
+                _ => Err(failed(format!("steps {steps:?} of a group became {became:?}"))),
             }
         });
         let groups = groups.collect::<Result<_, _>>()?;
         self.prepare.append(&mut self.packs);
         let (prepare, steps) = (self.prepare, self.steps);
-        Ok(Kernels { prepare, steps, groups, code, work_bytes: self.end, scratch_bytes, functions })
+        Ok(Kernels {
+            prepare,
+            steps,
+            groups,
+            code,
+            work_bytes: self.end,
+            scratch_bytes,
+            functions,
+            convolutions: Vec::new(),
+        })
     }
 }
 
@@ -132,10 +141,11 @@ fn stays(planned: &Planned, lowered: &Lowered) -> bool {
     let known = |place: ArgumentPlace| match place {
         ArgumentPlace::Planned(Place::State(_)) => !planned.writes_states,
         ArgumentPlace::Planned(Place::Work(at)) => {
-            let prepared = planned.prepare.iter().flat_map(|step| &step.results).map(|result| result.place);
-            let dead = planned.prepare.iter().flat_map(|step| &step.dead_after);
-            planned.constants.iter().any(|(offset, _)| *offset == at)
-                || (prepared.into_iter().any(|place| place == Place::Work(at)) && !dead.into_iter().any(|d| d.0 == at))
+            // a place may have had another value before, which is dead
+            let makes = |step: &PlannedStep| step.results.iter().any(|result| result.place == Place::Work(at));
+            let made = planned.prepare.iter().rposition(makes);
+            let lives = |made: usize| !planned.prepare[made..].iter().flat_map(|s| &s.dead_after).any(|d| d.0 == at);
+            planned.constants.iter().any(|(offset, _)| *offset == at) || made.is_some_and(lives)
         }
         ArgumentPlace::Planned(Place::Image(_)) => false,
         ArgumentPlace::Step(_) => true,

@@ -3,7 +3,8 @@
 use cranelift_codegen::ir::Value;
 
 use super::emit::{Count, Emit};
-use super::region::{Access, Extent, Region, Sink, Source, operands_of, output_step};
+use super::half::Element;
+use super::region::{Access, Extent, Region, Sink, Source, operands_of};
 use super::tile::{Calls, Tile};
 use crate::ops::{Conv2d, Output, Program};
 use crate::types::Shape;
@@ -83,9 +84,9 @@ impl Geometry {
         [0, 1].map(|a| self.size[a] + self.conv.padding[a][0] + self.conv.padding[a][1])
     }
     /// The zero-padded input as a place in scratch.
-    pub(super) fn input_block(&self, base: Value) -> Block {
+    pub(super) fn input_block(&self, base: Value, element: Element) -> Block {
         let low = [0, 1].map(|a| self.conv.padding[a][0]);
-        Block { base, columns: self.block()[1], pixel: self.ci as i64 * F, low }
+        Block { base, columns: self.block()[1], pixel: self.ci as i64 * element.bytes(), low, element }
     }
     pub(super) fn is_padded(&self) -> bool {
         self.conv.padding != [[0; 2]; 2]
@@ -108,10 +109,15 @@ impl Scratch {
     /// A piece of floats with these extents. What is too large for a `usize` makes the total `usize::MAX`, which
     /// [`super::lower`] refuses before an offset is used.
     pub(super) fn take(&mut self, extents: &[usize]) -> i64 {
+        self.take_of(Element::F32, extents, 0)
+    }
+    /// A piece of `element`s with these extents, and `more` of them behind.
+    pub(super) fn take_of(&mut self, element: Element, extents: &[usize], more: usize) -> i64 {
         let offset = self.bytes;
         // one vector of slack behind every piece
-        let bytes = extents.iter().try_fold(4usize, |bytes, &extent| bytes.checked_mul(extent));
-        let end = bytes
+        let all = extents.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+        let end = all
+            .and_then(|all| all.checked_add(more)?.checked_mul(element.bytes() as usize))
             .and_then(|bytes| bytes.checked_next_multiple_of(64))
             .and_then(|bytes| bytes.checked_add(64)?.checked_add(offset));
         self.bytes = end.unwrap_or(usize::MAX);
@@ -127,6 +133,8 @@ pub(super) struct Bound {
     pub(super) full: Vec<bool>,
     /// Whether each of the node's operands is a scalar.
     pub(super) scalar: Vec<bool>,
+    /// How each of the node's operands lies in memory.
+    pub(super) elements: Vec<Element>,
     /// Argument index of each of the program's outputs.
     pub(super) outputs: Vec<usize>,
 }
@@ -140,6 +148,14 @@ pub(super) struct Block {
     pub(super) pixel: i64,
     /// Rows and columns of zeros before the image.
     pub(super) low: [usize; 2],
+    pub(super) element: Element,
+}
+
+/// A full tensor among a kernel's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tensor {
+    pub(super) argument: usize,
+    pub(super) element: Element,
 }
 
 impl Block {
@@ -162,8 +178,8 @@ impl Cursor {
     pub(super) fn get(&self, argument: usize, fallback: Value) -> Value {
         self.entries.iter().find(|(a, _)| *a == argument).map_or(fallback, |&(_, v)| v)
     }
-    pub(super) fn new(arguments: &[usize], pointers: &[Value]) -> Cursor {
-        Cursor { entries: arguments.iter().copied().zip(pointers.iter().copied()).collect() }
+    pub(super) fn new(tensors: &[Tensor], pointers: &[Value]) -> Cursor {
+        Cursor { entries: tensors.iter().map(|t| t.argument).zip(pointers.iter().copied()).collect() }
     }
 }
 
@@ -172,20 +188,27 @@ impl Bound {
     pub(super) fn has_channels(&self) -> bool {
         operands_of(&self.program).into_iter().any(|i| !self.full[i] && !self.scalar[i]) || self.program.has_sums()
     }
-    /// Arguments that are walked image by image: full operands and full outputs.
-    pub(super) fn full_arguments(&self) -> Vec<usize> {
-        let mut all: Vec<usize> = operands_of(&self.program).into_iter().filter(|&i| self.full[i]).collect();
+    /// Tensors that are walked image by image: full operands and full outputs.
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let operands = operands_of(&self.program).into_iter().filter(|&i| self.full[i]);
+        let mut all: Vec<Tensor> = operands.map(|i| Tensor { argument: i, element: self.elements[i] }).collect();
         for (output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
-            if matches!(output, Output::Full(_)) {
-                all.push(argument);
+            match output {
+                Output::Full(_) => all.push(Tensor { argument, element: Element::F32 }),
+                Output::Bf16(_) => all.push(Tensor { argument, element: Element::Bf16 }),
+                Output::Sums(_) => {}
             }
         }
         all.sort_unstable();
         all.dedup();
         all
     }
-    /// The region of this program over `extent`. Full tensors are dense: `row` bytes from one row to the
-    /// next, starting at the cursor. Sums go to the chunk's row of the partial sums.
+    /// The operand that the program passes on as it is, if that is what a tile reads.
+    pub(super) fn is_tensor(&self, element: Element) -> Option<usize> {
+        self.program.is_operand().filter(|&i| self.full[i] && self.elements[i] == element)
+    }
+    /// The region of this program over `extent`. Full tensors are dense: `row` bytes (as f32) from one
+    /// row to the next, starting at the cursor. Sums go to the chunk's row of the partial sums.
     pub(super) fn region<'p>(
         &'p self,
         e: &mut Emit<'_>,
@@ -195,11 +218,13 @@ impl Bound {
         anchor: Option<Access>,
     ) -> Region<'p> {
         let column = extent.channels as i64 * F;
+        let access =
+            |base: Value, element: Element| Access { base, element, row: element.of(row), column: element.of(column) };
         let mut operands = Vec::new();
         for index in operands_of(&self.program) {
             let base = e.argument(index);
             let source = if self.full[index] {
-                Source::Full(Access { base: cursor.get(index, base), row, column })
+                Source::Full(access(cursor.get(index, base), self.elements[index]))
             } else if self.scalar[index] {
                 Source::Scalar(base)
             } else {
@@ -211,18 +236,24 @@ impl Bound {
         for (&output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
             let base = e.argument(argument);
             sinks.push(match output {
-                Output::Full(step) => Sink::Full(step, Access { base: cursor.get(argument, base), row, column }),
+                Output::Full(step) => Sink::Full(step, access(cursor.get(argument, base), Element::F32)),
+                Output::Bf16(step) => Sink::Full(step, access(cursor.get(argument, base), Element::Bf16)),
                 Output::Sums(step) => Sink::Sums(step, sums_row(e, base, extent.channels)),
             });
         }
-        debug_assert!(self.program.outputs.iter().all(|&o| output_step(o) < self.program.steps.len()));
+        debug_assert!(self.program.outputs.iter().all(|&o| o.step() < self.program.steps.len()));
         Region { program: &self.program, extent, operands, anchor, sinks }
     }
     /// Runs the program over an image of `size` rows and columns and puts its value inside `block`.
     pub(super) fn fill(&self, e: &mut Emit<'_>, cursor: &Cursor, size: [usize; 2], channels: usize, block: &Block) {
         let base = e.offset(block.base, block.inner());
         let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
-        self.fill_rows(e, cursor, extent, Access { base, row: block.row(), column: block.pixel });
+        self.fill_rows(
+            e,
+            cursor,
+            extent,
+            Access { base, element: block.element, row: block.row(), column: block.pixel },
+        );
     }
     /// Runs the program over the rows of an image at `cursor` and puts its value to `to`.
     pub(super) fn fill_rows(&self, e: &mut Emit<'_>, cursor: &Cursor, extent: Extent, to: Access) {
@@ -246,6 +277,16 @@ impl Bound {
         let plain = self.program == Program::store_anchor();
         plain.then(|| self.outputs[0])
     }
+}
+
+/// Pointers to image `first` of `tensors`, whose images have `bytes` bytes as f32, with their steps.
+pub(super) fn walk(e: &mut Emit<'_>, tensors: &[Tensor], first: Value, bytes: i64) -> Vec<(Value, i64)> {
+    let mut walked = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let (base, bytes) = (e.argument(tensor.argument), tensor.element.of(bytes));
+        walked.push((e.at(base, first, bytes), bytes));
+    }
+    walked
 }
 
 fn sums_row(e: &mut Emit<'_>, base: Value, channels: usize) -> Value {

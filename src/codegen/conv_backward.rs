@@ -15,10 +15,12 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
 use super::depthwise::Row;
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
+use super::pairs::{begin, end};
 use super::region::{Access, Extent};
 use super::tile::{Calls, Loop, Tile, tile_size};
 
@@ -29,6 +31,8 @@ pub(super) struct Backward {
     pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     pub(super) chunks: usize,
+    /// What the tiles multiply.
+    pub(super) element: Element,
     /// Makes x; present for the weight gradient.
     pub(super) source: Option<Bound>,
     /// Makes dy.
@@ -42,14 +46,14 @@ pub(super) struct Backward {
 }
 
 /// The taps of one axis that reach the input pixels of one phase.
-struct Taps {
-    count: usize,
+pub(super) struct Taps {
+    pub(super) count: usize,
     /// First tap and distance of taps in the kernel.
-    first: usize,
-    step: usize,
+    pub(super) first: usize,
+    pub(super) step: usize,
     /// Output position of the first tap for the phase's first pixel, and its change from tap to tap.
     start: i64,
-    back: i64,
+    pub(super) back: i64,
 }
 
 struct Layout {
@@ -57,11 +61,13 @@ struct Layout {
     source: i64,
     row: i64,
     weight: i64,
+    transposed: i64,
+    interleaved: i64,
     bytes: usize,
 }
 
 impl Backward {
-    fn taps(&self, axis: usize, phase: usize) -> Taps {
+    pub(super) fn taps(&self, axis: usize, phase: usize) -> Taps {
         let g = &self.geometry;
         let (stride, dilation) = (g.conv.stride[axis] as i64, g.conv.dilation[axis] as i64);
         let position = |k: usize| phase as i64 + g.conv.padding[axis][0] as i64 - k as i64 * dilation;
@@ -98,36 +104,48 @@ impl Backward {
 
     /// Rows and columns of the dy block.
     pub(super) fn gradient_block(&self) -> [usize; 2] {
-        [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1])
+        let [rows, columns] = [0, 1].map(|a| self.geometry.output[a] + self.margin(a)[0] + self.margin(a)[1]);
+        [rows, columns.max(self.flat_columns())]
     }
     /// The operand that can serve as dy block as it is.
     fn reads_gradient(&self) -> Option<usize> {
         let g = &self.geometry;
-        let plain = self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL);
-        if plain { self.gradient.program.is_operand().filter(|&i| self.gradient.full[i]) } else { None }
+        let plain =
+            self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL) && !self.on_pairs();
+        if plain { self.gradient.is_tensor(self.element) } else { None }
     }
     /// The operand that can serve as x block as it is.
     fn reads_source(&self) -> Option<usize> {
         let source = self.source.as_ref()?;
-        if self.geometry.is_padded() { None } else { source.program.is_operand().filter(|&i| source.full[i]) }
+        if self.geometry.is_padded() || self.on_pairs() { None } else { source.is_tensor(self.element) }
     }
     fn writes_result(&self) -> Option<usize> {
         let result = self.result.as_ref()?;
-        if self.geometry.ci.is_multiple_of(PANEL) { result.stores_anchor() } else { None }
+        let g = &self.geometry;
+        let whole = g.ci.is_multiple_of(PANEL) && self.row_pixels() == g.size[1];
+        if whole { result.stores_anchor() } else { None }
     }
 
     fn layout(&self) -> Layout {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let [rows, columns] = self.gradient_block();
-        let gradient = if self.reads_gradient().is_some() { 0 } else { scratch.take(&[rows, columns, padded(g.co)]) };
+        let copies = self.reads_gradient().is_none();
+        let more = self.gradient_slack();
+        let gradient = if copies { scratch.take_of(self.element, &[rows, columns, padded(g.co)], more) } else { 0 };
         let [rows, columns] = g.block();
         let copies = self.source.is_some() && self.reads_source().is_none();
-        let source = if copies { scratch.take(&[rows, columns, g.ci]) } else { 0 };
-        let row = if self.result.is_some() { scratch.take(&[g.size[1], padded(g.ci)]) } else { 0 };
+        let more = self.source_slack();
+        let source = if copies { scratch.take_of(self.element, &[rows, columns, g.ci], more) } else { 0 };
+        let row = if self.result.is_some() { scratch.take(&[self.row_pixels(), padded(g.ci)]) } else { 0 };
         let apart = self.source.is_some() && self.sums_apart();
         let weight = if apart { scratch.take(&[self.sums()]) } else { 0 };
-        Layout { gradient, source, row, weight, bytes: scratch.bytes }
+        let (mut transposed, mut interleaved) = (0, 0);
+        if self.on_pairs() && self.source.is_some() {
+            transposed = scratch.take_of(self.element, &self.transposed(), 0);
+            interleaved = scratch.take(&self.interleaved());
+        }
+        Layout { gradient, source, row, weight, transposed, interleaved, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.
     pub(super) fn scratch(&self) -> usize {
@@ -136,6 +154,9 @@ impl Backward {
 
     /// Tiles of the data gradient for a phase, or `None` when no tap reaches it.
     fn data_tiles(&self, phase: [usize; 2]) -> Option<Tiles> {
+        if self.on_pairs() {
+            return self.pair_data_tiles(phase);
+        }
         let g = &self.geometry;
         let (taps_y, taps_x) = (self.taps(0, phase[0]), self.taps(1, phase[1]));
         if taps_y.count == 0 || taps_x.count == 0 {
@@ -164,7 +185,7 @@ impl Backward {
         Some(Tiles::new(tile.simplified(), pixels))
     }
 
-    fn phases(&self) -> Vec<[usize; 2]> {
+    pub(super) fn phases(&self) -> Vec<[usize; 2]> {
         let g = &self.geometry;
         let along = |axis: usize| 0..g.conv.stride[axis].min(g.size[axis]);
         along(0).flat_map(|y| along(1).map(move |x| [y, x])).collect()
@@ -179,7 +200,9 @@ impl Backward {
         if self.result.is_some() {
             tiles.extend(self.phases().into_iter().filter_map(|p| self.data_tiles(p)).flat_map(|t| t.list()));
         }
-        if self.source.is_some() {
+        if self.source.is_some() && self.on_pairs() {
+            tiles.extend(self.pair_filter_tiles().list());
+        } else if self.source.is_some() {
             for (_, rows) in self.filter_runs() {
                 tiles.extend(self.filter_tiles(rows).list());
             }
@@ -193,7 +216,9 @@ impl Backward {
         let scratch = e.scratch();
         let gradient = e.offset(scratch, layout.gradient);
         let source = e.offset(scratch, layout.source);
-        self.clear(e, gradient, source);
+        let arranged = (e.offset(scratch, layout.transposed), e.offset(scratch, layout.interleaved));
+        self.clear(e, gradient, source, arranged.0);
+        begin(e, self.isa);
         let partial = self.source.as_ref().map(|_| {
             let base = e.argument(self.partial);
             let chunk = e.chunk();
@@ -204,28 +229,24 @@ impl Backward {
             e.clear(sums, self.sums() * 4);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
-        let of_input: Vec<usize> = {
-            let mut all: Vec<usize> =
-                [&self.source, &self.result].into_iter().flatten().flat_map(Bound::full_arguments).collect();
-            all.sort_unstable();
-            all.dedup();
-            all
-        };
-        let of_output = self.gradient.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&of_input, g.input_bytes()), (&of_output, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
-        }
+        let mut of_input: Vec<Tensor> =
+            [&self.source, &self.result].into_iter().flatten().flat_map(Bound::tensors).collect();
+        of_input.sort_unstable();
+        of_input.dedup();
+        let of_output = self.gradient.tensors();
+        let mut walked = walk(e, &of_input, first, g.input_bytes());
+        walked.extend(walk(e, &of_output, first, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(of_input.len());
             let (inputs, outputs) = (Cursor::new(&of_input, at_input), Cursor::new(&of_output, at_output));
             let dy = self.fill_gradient(e, &outputs, gradient);
             if let (Some(program), Some(sums)) = (&self.source, sums) {
                 let x = self.fill_source(e, program, &inputs, source);
-                self.filter(e, calls, x, dy, sums);
+                if self.on_pairs() {
+                    self.filter_pairs(e, calls, (x, dy), arranged, sums);
+                } else {
+                    self.filter(e, calls, x, dy, sums);
+                }
             }
             if let Some(result) = &self.result {
                 let row = e.offset(scratch, layout.row);
@@ -236,18 +257,24 @@ impl Backward {
         if let (true, Some(partial), Some(sums)) = (self.sums_apart(), partial, sums) {
             self.gather(e, sums, partial);
         }
+        end(e, self.isa);
     }
 
     /// Zeroes what must be zero before the first image: borders, padding channels, sums.
-    fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value) {
+    fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value, transposed: Value) {
         let g = &self.geometry;
+        let bytes = |numbers: usize| (numbers * self.element.bytes() as usize).next_multiple_of(4);
         let [rows, columns] = self.gradient_block();
-        if self.reads_gradient().is_none() && ([rows, columns] != g.output || !g.co.is_multiple_of(PANEL)) {
-            e.clear(gradient, rows * columns * padded(g.co) * 4);
+        let partly = [rows, columns] != g.output || !g.co.is_multiple_of(PANEL) || self.on_pairs();
+        if self.reads_gradient().is_none() && partly {
+            e.clear(gradient, bytes(rows * columns * padded(g.co) + self.gradient_slack()));
         }
         let [rows, columns] = g.block();
-        if self.source.is_some() && g.is_padded() {
-            e.clear(source, rows * columns * g.ci * 4);
+        if self.source.is_some() && (g.is_padded() || self.on_pairs()) {
+            e.clear(source, bytes(rows * columns * g.ci + self.source_slack()));
+        }
+        if self.source.is_some() && self.on_pairs() {
+            e.clear(transposed, bytes(self.transposed().iter().product()));
         }
         self.gradient.clear_sums(e, g.co);
         for program in [&self.source, &self.result].into_iter().flatten() {
@@ -268,7 +295,8 @@ impl Backward {
     /// The zero-padded dy, in whole panels of channels, as a place in scratch.
     pub(super) fn dy_block(&self, base: Value) -> Block {
         let low = [0, 1].map(|a| self.margin(a)[0]);
-        Block { base, columns: self.gradient_block()[1], pixel: padded(self.geometry.co) as i64 * F, low }
+        let (columns, pixel) = (self.gradient_block()[1], padded(self.geometry.co) as i64 * self.element.bytes());
+        Block { base, columns, pixel, low, element: self.element }
     }
 
     fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
@@ -276,7 +304,7 @@ impl Backward {
         if let Some(operand) = self.reads_source() {
             return cursor.get(operand, block);
         }
-        program.fill(e, cursor, g.size, g.ci, &g.input_block(block));
+        program.fill(e, cursor, g.size, g.ci, &g.input_block(block, self.element));
         block
     }
 
@@ -301,19 +329,24 @@ impl Backward {
         }
     }
 
+    /// Where the taps of an axis start in dy: pairs are walked forwards, from the last tap on.
+    fn from(&self, taps: &Taps) -> i64 {
+        if self.on_pairs() { taps.start - taps.back * (taps.count as i64 - 1) } else { taps.start }
+    }
+
     fn data(
         &self,
         e: &mut Emit<'_>,
         calls: &Calls<'_>,
         result: &Bound,
-        (arguments, pointers): (&[usize], &[Value]),
+        (tensors, pointers): (&[Tensor], &[Value]),
         dy: Value,
         row: Value,
     ) {
         let g = &self.geometry;
         let [stride_y, stride_x] = g.conv.stride;
         let weight = e.argument(self.weight);
-        let pixel = padded(g.co) as i64 * F;
+        let pixel = padded(g.co) as i64 * self.element.bytes();
         let block_row = self.gradient_block()[1] as i64 * pixel;
         let columns = padded(g.part_ci());
         let tap = (g.part_co() * columns) as i64 * F;
@@ -321,14 +354,15 @@ impl Backward {
         let row_pixel = padded(g.ci) as i64 * F;
         for phase_y in 0..stride_y.min(g.size[0]) {
             let taps_y = self.taps(0, phase_y);
-            let start = e.offset(dy, (taps_y.start + self.margin(0)[0] as i64) * block_row);
+            let start = e.offset(dy, (self.from(&taps_y) + self.margin(0)[0] as i64) * block_row);
             let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
-            for &pointer in pointers {
+            for (&pointer, tensor) in pointers.iter().zip(tensors) {
+                let dense_row = tensor.element.of(dense_row);
                 walked.push((e.offset(pointer, phase_y as i64 * dense_row), stride_y as i64 * dense_row));
             }
             let rows = (g.size[0] - phase_y).div_ceil(stride_y);
             e.repeat(Count::Static(rows), &walked, &[], |e, at, _| {
-                let cursor = Cursor::new(arguments, &at[1..]);
+                let cursor = Cursor::new(tensors, &at[1..]);
                 let direct = self.writes_result();
                 let c = direct.map_or(row, |argument| cursor.get(argument, row));
                 for phase_x in 0..stride_x.min(g.size[1]) {
@@ -338,8 +372,11 @@ impl Backward {
                         let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
                         self.depthwise_row([phase_y, phase_x]).emit(e, [a, weight, c]);
                     } else if let Some(tiles) = self.data_tiles([phase_y, phase_x]) {
-                        let a = e.offset(at[0], (taps_x.start + self.margin(1)[0] as i64) * pixel);
-                        let first = (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap;
+                        let a = e.offset(at[0], (self.from(&taps_x) + self.margin(1)[0] as i64) * pixel);
+                        let first = match self.on_pairs() {
+                            true => self.weight_offset(Some([phase_y, phase_x])),
+                            false => (taps_y.first * g.kernel[1] + taps_x.first) as i64 * tap,
+                        };
                         let b = e.offset(weight, first);
                         let panels = columns / tiles.whole.columns();
                         let part = [g.part_co() as i64 * F, g.taps() as i64 * tap, g.part_ci() as i64 * F];
@@ -358,7 +395,7 @@ impl Backward {
                 }
                 if direct.is_none() {
                     let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.size[1]), channels: g.ci };
-                    let anchor = Access { base: row, row: 0, column: row_pixel };
+                    let anchor = Access::new(row, 0, row_pixel);
                     result.region(e, &cursor, extent, dense_row, Some(anchor)).emit(e);
                 }
                 Vec::new()

@@ -11,7 +11,7 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::conv::{F, PANEL, Tiles, padded};
+use super::conv::{F, Geometry, PANEL, Tiles, padded};
 use super::conv_backward::Backward;
 use super::depthwise::Filter;
 use super::emit::{Count, Emit};
@@ -19,24 +19,30 @@ use super::region::{Access, Extent, Region, Sink, Source};
 use super::tile::{Calls, Loop, Tile, tile_size};
 use crate::ops::Program;
 
+/// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
+/// rounding errors small and cost one addition in a few hundred.
+pub(super) fn filter_rows(g: &Geometry) -> usize {
+    let [rows, columns] = g.output;
+    (256 / columns).clamp(1, rows)
+}
+
 impl Backward {
     /// Whether the weight gradient is summed in scratch: in whole panels, and with groups a part by itself.
     pub(super) fn sums_apart(&self) -> bool {
         let g = &self.geometry;
-        !g.is_depthwise() && (!g.co.is_multiple_of(PANEL) || g.conv.groups > 1)
+        !g.is_depthwise() && (!g.co.is_multiple_of(PANEL) || g.conv.groups > 1 || self.sum_rows() != g.part_ci())
     }
 
-    /// Floats of these sums: `[parts, kh, kw, part_ci, padded(part_co)]`; a depthwise convolution's are its weight's.
+    /// Rows of a tap's sums: transposed x has whole panels of channels.
+    pub(super) fn sum_rows(&self) -> usize {
+        let channels = self.geometry.part_ci();
+        if self.on_pairs() { padded(channels) } else { channels }
+    }
+
+    /// Floats of these sums: `[parts, kh, kw, sum_rows, padded(part_co)]`; a depthwise convolution's are its weight's.
     pub(super) fn sums(&self) -> usize {
         let g = &self.geometry;
-        if g.is_depthwise() { g.weights() } else { g.parts() * g.taps() * g.part_ci() * padded(g.part_co()) }
-    }
-
-    /// Output rows that one call of the weight gradient's tile sums: short sums, added up in memory, keep
-    /// rounding errors small and cost one addition in a few hundred.
-    fn filter_rows(&self) -> usize {
-        let [rows, columns] = self.geometry.output;
-        (256 / columns).clamp(1, rows)
+        if g.is_depthwise() { g.weights() } else { g.parts() * g.taps() * self.sum_rows() * padded(g.part_co()) }
     }
 
     /// Tiles of the weight gradient over `output_rows` rows of dy: the rows of one ky (all kx, or one kx
@@ -74,7 +80,7 @@ impl Backward {
 
     /// Runs of output rows: (how many runs, rows of each).
     pub(super) fn filter_runs(&self) -> Vec<(usize, usize)> {
-        let (all, run) = (self.geometry.output[0], self.filter_rows());
+        let (all, run) = (self.geometry.output[0], filter_rows(&self.geometry));
         [(all / run, run), (1, all % run)].into_iter().filter(|&(count, rows)| count > 0 && rows > 0).collect()
     }
 
@@ -155,13 +161,13 @@ impl Backward {
         let copy = Program::operand(0);
         let (ci, co) = (g.ci / g.conv.groups, g.co / g.conv.groups);
         let column = padded(g.part_co()) as i64 * F;
-        let part = (g.taps() * g.part_ci()) as i64 * column;
+        let part = (g.taps() * self.sum_rows()) as i64 * column;
         let parts = [(sums, part), (partial, g.part_co() as i64 * F)];
         e.repeat(Count::Static(g.parts()), &parts, &[], |e, at, _| {
             let groups = [(at[0], ci as i64 * column + co as i64 * F), (at[1], co as i64 * F)];
             e.repeat(Count::Static(g.merged), &groups, &[], |e, at, _| {
-                let from = Access { base: at[0], row: g.part_ci() as i64 * column, column };
-                let to = Access { base: at[1], row: (ci * g.co) as i64 * F, column: g.co as i64 * F };
+                let from = Access::new(at[0], self.sum_rows() as i64 * column, column);
+                let to = Access::new(at[1], (ci * g.co) as i64 * F, g.co as i64 * F);
                 Region {
                     program: &copy,
                     extent: Extent { rows: Count::Static(g.taps()), columns: Count::Static(ci), channels: co },

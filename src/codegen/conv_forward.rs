@@ -12,10 +12,13 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{Bound, Cursor, F, Geometry, PANEL, Scratch, Tiles, padded};
+use super::amx::ROWS;
+use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
 use super::depthwise::Row;
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
+use super::pairs::{HALF, begin, end, written};
 use super::region::{Access, Extent};
 use super::tile::{Calls, Loop, Tile, tile_size};
 
@@ -26,10 +29,51 @@ pub(super) struct Forward {
     pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     pub(super) chunks: usize,
+    /// What the tiles multiply.
+    pub(super) element: Element,
     pub(super) source: Bound,
     pub(super) result: Bound,
     /// Argument of the weight, rows of whole panels.
     pub(super) weight: usize,
+}
+
+/// What a chunk computes: its first image, the number of images, and the band where images are cut into bands of rows.
+pub(super) fn share(e: &mut Emit<'_>, images: usize, chunks: usize) -> (Value, Count, Option<Value>) {
+    let bands = (chunks / images.max(1)).max(1);
+    if bands == 1 {
+        let (first, count) = e.chunk_range(images, chunks);
+        return (first, count, None);
+    }
+    let (chunk, bands) = (e.chunk(), e.int(bands as i64));
+    let image = e.b.ins().udiv(chunk, bands);
+    let before = e.b.ins().imul(image, bands);
+    (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
+}
+
+/// Puts the rows of an image that lie in `block` there; the block's `rows` rows begin at the image's row `start`, and
+/// those above and below the image are left alone.
+pub(super) fn fill_band(
+    e: &mut Emit<'_>,
+    source: &Bound,
+    g: &Geometry,
+    (tensors, pointers): (&[Tensor], &[Value]),
+    block: &Block,
+    (start, rows): (Value, usize),
+) {
+    let input_row = (g.size[1] * g.ci) as i64 * F;
+    let (zero, rows) = (e.int(0), e.int(rows as i64));
+    let low = e.max(start, zero);
+    let (end, size) = (e.b.ins().iadd(start, rows), e.int(g.size[0] as i64));
+    let high = e.min(end, size);
+    // a block may lie below the image
+    let high = e.max(high, low);
+    let (count, skipped) = (e.b.ins().isub(high, low), e.b.ins().isub(low, start));
+    let pointers = at_rows(e, tensors, pointers, low, input_row);
+    let base = e.at(block.base, skipped, block.row());
+    let base = e.offset(base, block.low[1] as i64 * block.pixel);
+    let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
+    let to = Access { base, element: block.element, row: block.row(), column: block.pixel };
+    source.fill_rows(e, &Cursor::new(tensors, &pointers), extent, to);
 }
 
 impl Forward {
@@ -58,17 +102,28 @@ impl Forward {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
         let (rows, columns) = (self.block_rows(), g.block()[1]);
-        let block = if self.reads_operand().is_some() { 0 } else { scratch.take(&[rows, columns, g.ci]) };
-        let row = scratch.take(&[g.output[1], padded(g.co)]);
+        let copies = self.reads_operand().is_none();
+        let block = if copies { scratch.take_of(self.element, &[rows, columns, g.ci], self.slack()) } else { 0 };
+        let row = scratch.take(&[written(self.isa, g.output[1]), padded(g.co)]);
         (block, row, scratch.bytes)
+    }
+    fn on_pairs(&self) -> bool {
+        self.element == Element::Bf16
+    }
+    /// Numbers behind the block that tiles read.
+    fn slack(&self) -> usize {
+        let g = &self.geometry;
+        if self.on_pairs() { Geometry::slack(ROWS * g.conv.stride[1], g.ci) } else { 0 }
     }
     /// The operand that the tiles can read without a copy.
     fn reads_operand(&self) -> Option<usize> {
-        if self.geometry.is_padded() { None } else { self.source.program.is_operand().filter(|&i| self.source.full[i]) }
+        if self.geometry.is_padded() || self.on_pairs() { None } else { self.source.is_tensor(self.element) }
     }
     /// The output row that the tiles can write without a copy.
     fn writes_output(&self) -> Option<usize> {
-        if self.geometry.co.is_multiple_of(PANEL) { self.result.stores_anchor() } else { None }
+        let g = &self.geometry;
+        let whole = g.co.is_multiple_of(PANEL) && written(self.isa, g.output[1]) == g.output[1];
+        if whole { self.result.stores_anchor() } else { None }
     }
 
     pub(super) fn tiles(&self) -> Tiles {
@@ -77,6 +132,12 @@ impl Forward {
         let (rows, vectors) = tile_size(self.isa, g.output[1], columns);
         let (ci, block_row) = (g.ci as i64 * F, g.block()[1] as i64 * g.ci as i64 * F);
         let b = columns as i64 * F;
+        if self.on_pairs() {
+            let (loops, a_row) = (g.runs().loops(self.isa), g.conv.stride[1] as i64 * g.ci as i64 * HALF);
+            let around = Vec::new();
+            let tile = Tile { isa: self.isa, rows, vectors, around, loops, a_row, c_row: b, accumulate: false };
+            return Tiles::new(tile.simplified(), g.output[1]);
+        }
         let tile = Tile {
             isa: self.isa,
             rows,
@@ -118,20 +179,16 @@ impl Forward {
 
     pub(super) fn emit(&self, e: &mut Emit<'_>, calls: &Calls<'_>) {
         let g = &self.geometry;
-        if g.is_padded() {
+        if g.is_padded() || self.on_pairs() {
             self.clear_borders(e);
         }
+        begin(e, self.isa);
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
-        let (inputs, outputs) = (self.source.full_arguments(), self.result.full_arguments());
-        let (image, count, band) = self.share(e);
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&inputs, g.input_bytes()), (&outputs, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, image, bytes), bytes));
-            }
-        }
+        let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
+        let (image, count, band) = share(e, g.images, self.chunks);
+        let mut walked = walk(e, &inputs, image, g.input_bytes());
+        walked.extend(walk(e, &outputs, image, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(inputs.len());
             match band {
@@ -143,7 +200,7 @@ impl Forward {
                     let a = self.band(e, (&inputs, at_input), band);
                     let first = e.at_index(band, self.band_rows());
                     let row = (g.output[1] * g.co) as i64 * F;
-                    let at_output: Vec<Value> = at_output.iter().map(|&p| e.at(p, first, row)).collect();
+                    let at_output = at_rows(e, &outputs, at_output, first, row);
                     let all = e.int(g.output[0] as i64);
                     let left = e.b.ins().isub(all, first);
                     let most = e.int(self.band_rows() as i64);
@@ -153,28 +210,23 @@ impl Forward {
             }
             Vec::new()
         });
-    }
-
-    /// What this chunk computes: its first image, the number of images, and the band if images are cut.
-    fn share(&self, e: &mut Emit<'_>) -> (Value, Count, Option<Value>) {
-        let bands = self.bands();
-        if bands == 1 {
-            let (first, count) = e.chunk_range(self.geometry.images, self.chunks);
-            return (first, count, None);
-        }
-        let (chunk, bands) = (e.chunk(), e.int(bands as i64));
-        let image = e.b.ins().udiv(chunk, bands);
-        let before = e.b.ins().imul(image, bands);
-        (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
+        end(e, self.isa);
     }
 
     /// Zeroes what the source program does not fill: rows above and below the image, columns beside it.
     fn clear_borders(&self, e: &mut Emit<'_>) {
         let g = &self.geometry;
         let (rows, [_, columns]) = (self.block_rows(), g.block());
-        let pixel = g.ci * 4;
+        let pixel = g.ci * self.element.bytes() as usize;
         let row = columns * pixel;
         let block = self.block(e);
+        if !pixel.is_multiple_of(4) {
+            // borders are no whole words
+            e.clear(block, (rows * row + self.slack() * HALF as usize).next_multiple_of(4));
+            return;
+        }
+        let behind = e.offset(block, (rows * row) as i64);
+        e.clear(behind, (self.slack() * HALF as usize).next_multiple_of(4));
         let [above, left] = [0, 1].map(|a| g.conv.padding[a][0]);
         // the last band ends furthest below the image
         let start = (self.bands() - 1) * self.band_rows() * g.conv.stride[0];
@@ -205,12 +257,12 @@ impl Forward {
         if let Some(operand) = self.reads_operand() {
             return cursor.get(operand, block);
         }
-        self.source.fill(e, cursor, g.size, g.ci, &g.input_block(block));
+        self.source.fill(e, cursor, g.size, g.ci, &g.input_block(block, self.element));
         block
     }
 
     /// Makes the block of one band of the image at `pointers`; returns where the tiles read.
-    fn band(&self, e: &mut Emit<'_>, (arguments, pointers): (&[usize], &[Value]), band: Value) -> Value {
+    fn band(&self, e: &mut Emit<'_>, (tensors, pointers): (&[Tensor], &[Value]), band: Value) -> Value {
         let g = &self.geometry;
         let block = self.block(e);
         let input_row = (g.size[1] * g.ci) as i64 * F;
@@ -219,22 +271,12 @@ impl Forward {
         let above = e.int(g.conv.padding[0][0] as i64);
         let start = e.b.ins().isub(first, above);
         if let Some(operand) = self.reads_operand() {
-            let base = Cursor::new(arguments, pointers).get(operand, block);
+            let base = Cursor::new(tensors, pointers).get(operand, block);
             return e.at(base, start, input_row);
         }
-        let (zero, rows) = (e.int(0), e.int(self.block_rows() as i64));
-        let low = e.max(start, zero);
-        let (end, size) = (e.b.ins().iadd(start, rows), e.int(g.size[0] as i64));
-        let high = e.min(end, size);
-        let (count, skipped) = (e.b.ins().isub(high, low), e.b.ins().isub(low, start));
-        let pointers: Vec<Value> = pointers.iter().map(|&p| e.at(p, low, input_row)).collect();
-        let place = g.input_block(block);
-        let base = e.at(block, skipped, place.row());
-        let base = e.offset(base, place.low[1] as i64 * place.pixel);
-        let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
-        let to = Access { base, row: place.row(), column: place.pixel };
-        self.source.fill_rows(e, &Cursor::new(arguments, &pointers), extent, to);
-        block
+        let block = g.input_block(block, self.element);
+        fill_band(e, &self.source, g, (tensors, pointers), &block, (start, self.block_rows()));
+        block.base
     }
 
     /// Output rows from the block at `a`; `pointers` are the outputs' first rows.
@@ -243,7 +285,7 @@ impl Forward {
         e: &mut Emit<'_>,
         calls: &Calls<'_>,
         a: Value,
-        (arguments, pointers): (&[usize], &[Value]),
+        (tensors, pointers): (&[Tensor], &[Value]),
         count: Count,
     ) {
         let g = &self.geometry;
@@ -251,11 +293,11 @@ impl Forward {
         let row = e.offset(scratch, self.layout().1);
         let weight = e.argument(self.weight);
         let output_row = (g.output[1] * g.co) as i64 * F;
-        let block_row = (g.block()[1] * g.ci) as i64 * F;
+        let block_row = (g.block()[1] * g.ci) as i64 * self.element.bytes();
         let mut rows: Vec<(Value, i64)> = vec![(a, g.conv.stride[0] as i64 * block_row)];
-        rows.extend(pointers.iter().map(|&p| (p, output_row)));
+        rows.extend(pointers.iter().zip(tensors).map(|(&p, t)| (p, t.element.of(output_row))));
         e.repeat(count, &rows, &[], |e, at, _| {
-            let cursor = Cursor::new(arguments, &at[1..]);
+            let cursor = Cursor::new(tensors, &at[1..]);
             let direct = self.writes_output();
             let c = direct.map_or(row, |argument| cursor.get(argument, row));
             if g.is_depthwise() {
@@ -273,10 +315,15 @@ impl Forward {
             }
             if direct.is_none() {
                 let extent = Extent { rows: Count::Static(1), columns: Count::Static(g.output[1]), channels: g.co };
-                let anchor = Access { base: row, row: 0, column: padded(g.co) as i64 * F };
+                let anchor = Access::new(row, 0, padded(g.co) as i64 * F);
                 self.result.region(e, &cursor, extent, output_row, Some(anchor)).emit(e);
             }
             Vec::new()
         });
     }
+}
+
+/// Pointers to row `index` of tensors whose rows have `bytes` bytes as f32.
+fn at_rows(e: &mut Emit<'_>, tensors: &[Tensor], pointers: &[Value], index: Value, bytes: i64) -> Vec<Value> {
+    pointers.iter().zip(tensors).map(|(&pointer, t)| e.at(pointer, index, t.element.of(bytes))).collect()
 }

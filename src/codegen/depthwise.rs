@@ -63,7 +63,7 @@ impl Row {
     fn most(isa: Isa) -> usize {
         match isa {
             Isa::Clif | Isa::Avx2 => 8,
-            Isa::Avx512 => 14,
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => 14,
         }
     }
 
@@ -96,8 +96,7 @@ impl Row {
     }
 
     fn wide(&self, b: &mut Builder, pixels: &Run, lanes: &Run) {
-        let place =
-            |pointer, offset: i64| Place { pointer, offset: offset + lanes.first as i64 * F, lanes: lanes.size };
+        let place = |pointer, offset: i64| Place::new(pointer, offset + lanes.first as i64 * F, lanes.size);
         let [step_a, step_c] = self.step;
         let at = |pixel: usize| (pixels.first + pixel) as i64;
         let sums: Vec<_> = (0..pixels.size).map(|_| b.sum()).collect();
@@ -195,8 +194,7 @@ impl Filter {
     }
 
     fn wide(&self, b: &mut Builder, first: i64, taps: &[i64], lanes: &Run) {
-        let place =
-            |pointer, offset: i64| Place { pointer, offset: offset + lanes.first as i64 * F, lanes: lanes.size };
+        let place = |pointer, offset: i64| Place::new(pointer, offset + lanes.first as i64 * F, lanes.size);
         let sums: Vec<_> = taps.iter().map(|_| b.sum()).collect();
         let along = |[x, y]: [i64; 2]| [(0, x), (1, y)];
         b.repeat(Times::Static(self.rows), &along(self.row), |b| {

@@ -14,6 +14,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
 use super::isa::Isa;
+use super::leaf::Leaf;
 use super::strip::Strip;
 
 /// What a kernel is compiled for.
@@ -23,6 +24,8 @@ pub(super) struct Target {
     pub(super) call: CallConv,
     /// Vectors of what Cranelift does not emit itself.
     pub(super) isa: Isa,
+    /// The same where bf16 is read or written.
+    pub(super) of_bf16: Isa,
     /// Whether `fma` is an instruction (otherwise it would be a library call: multiply and add instead).
     pub(super) fma: bool,
 }
@@ -61,12 +64,12 @@ pub(super) struct Emit<'a> {
     pub(super) b: FunctionBuilder<'a>,
     pub(super) target: Target,
     params: Vec<Value>,
-    /// The strips that the function calls.
-    strips: Vec<Strip>,
+    /// The leaves that the function calls.
+    leaves: Vec<Leaf>,
 }
 
-/// Namespace of the names of strips: their positions in a function's own list.
-pub(super) const STRIPS: u32 = 1;
+/// Namespace of the names of leaves: their positions in a function's own list.
+pub(super) const LEAVES: u32 = 1;
 
 /// `fn(args, chunk, scratch)`, see `outrigger_runtime::KernelFn`.
 pub(super) fn kernel_signature(call: CallConv) -> Signature {
@@ -81,14 +84,14 @@ impl<'a> Emit<'a> {
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         let params = b.block_params(entry).to_vec();
-        Emit { b, target, params, strips: Vec::new() }
+        Emit { b, target, params, leaves: Vec::new() }
     }
-    /// Ends the function; returns the strips that it calls.
-    pub(super) fn finish(mut self, frontend: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Strip> {
+    /// Ends the function; returns the leaves that it calls.
+    pub(super) fn finish(mut self, frontend: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Leaf> {
         self.b.ins().return_(&[]);
         self.b.seal_all_blocks();
         self.b.finalize(frontend);
-        self.strips
+        self.leaves
     }
 
     /// The pointer in argument slot `index`.
@@ -245,16 +248,20 @@ impl<'a> Emit<'a> {
             self.b.ins().stack_store(I64, value, table, 8 * index as i32);
         }
         let table = self.b.ins().stack_addr(I64, table, 0);
-        let known = self.strips.iter().position(|s| *s == strip);
+        self.call_leaf(Leaf::Strip(strip), &[table]);
+    }
+    /// Calls a leaf with pointers.
+    pub(super) fn call_leaf(&mut self, leaf: Leaf, args: &[Value]) {
+        let known = self.leaves.iter().position(|l| *l == leaf);
         let index = known.unwrap_or_else(|| {
-            self.strips.push(strip);
-            self.strips.len() - 1
+            self.leaves.push(leaf);
+            self.leaves.len() - 1
         });
         // assembled code follows the System V convention on every platform
         let mut signature = Signature::new(CallConv::SystemV);
-        signature.params.push(AbiParam::new(I64));
-        let function = self.import_named(UserExternalName::new(STRIPS, index as u32), signature);
-        self.call(function, &[table]);
+        signature.params.extend(args.iter().map(|_| AbiParam::new(I64)));
+        let function = self.import_named(UserExternalName::new(LEAVES, index as u32), signature);
+        self.call(function, args);
     }
 
     /// A loop that steps `pointers` by their strides and hands `carried` from one turn to the next;

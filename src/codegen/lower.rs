@@ -1,26 +1,27 @@
 //! A planned step becomes one or more kernels with their arguments.
 
-use super::algorithm::{self, Settings};
+use super::algorithm::{Choice, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, Geometry, PANEL, padded};
+use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::half::Element;
 use super::isa::Isa;
+use super::lower_conv;
+use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
-use super::nest::{Load, Nest, NestStep};
+use super::nest::Nest;
 use super::nest_ops;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
-use super::winograd_grid::Grid;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
-use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program, Reduce, ReduceKind, Step};
-use crate::plan::{ALIGNMENT, Place, Placed, PlannedStep};
+use crate::ops::{Anchor, Fused, Op, Program, Reduce, ReduceKind, Step};
+use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Shape, TensorType};
 
 /// What is compiled; equal values are one function.
@@ -109,6 +110,8 @@ pub(super) struct Lowered {
     pub(super) packs: Vec<Call>,
     pub(super) calls: Vec<Call>,
     pub(super) step_bytes: usize,
+    /// The algorithm, if the step is a convolution.
+    pub(super) choice: Option<Choice>,
 }
 
 fn argument(placed: &Placed, write: bool) -> KernelArgument {
@@ -121,7 +124,7 @@ fn argument(placed: &Placed, write: bool) -> KernelArgument {
 }
 
 /// Operands, then results.
-fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
+pub(super) fn arguments(step: &PlannedStep) -> Vec<KernelArgument> {
     let operands = step.operands.iter().map(|p| argument(p, false));
     operands.chain(step.results.iter().map(|p| argument(p, true))).collect()
 }
@@ -137,7 +140,7 @@ const MOST_SCRATCH: usize = 1 << 30;
 ///
 /// `images`: the step belongs to a group, whose chunks are so many images.
 pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
-    let mut lowered = kernels(step, settings)?;
+    let mut lowered = kernels(step, settings, images)?;
     if let Some(images) = images {
         lowered.cut(images, &step.name)?;
     }
@@ -153,7 +156,7 @@ pub(super) fn lower(step: &PlannedStep, settings: Settings, images: Option<usize
     }
 }
 
-fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
+fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Result<Lowered, Error> {
     let missing = || Error::Codegen {
         path: step.name.clone(),
         reason: format!("{} has no kernel; the lowering pass must rewrite it", step.op.kind()),
@@ -161,7 +164,7 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
     let types = |p: &[Placed]| p.iter().map(|p| p.ty.clone()).collect::<Vec<_>>();
     let (operands, results) = (types(&step.operands), types(&step.results));
     match &step.op {
-        Op::Fused(fused) => lower_fused(step, fused, settings).ok_or_else(missing),
+        Op::Fused(fused) => lower_fused(step, fused, settings, images).ok_or_else(missing),
         Op::Unary(u) if floats(&results) => one_step(step, Step::Unary(*u, 0)).ok_or_else(missing),
         Op::Binary(b) if floats(&results) => one_step(step, Step::Binary(*b, 0, 1)).ok_or_else(missing),
         Op::Select if floats(&results) => one_step(step, Step::Select(0, 1, 2)).ok_or_else(missing),
@@ -172,7 +175,7 @@ fn kernels(step: &PlannedStep, settings: Settings) -> Result<Lowered, Error> {
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa)),
+        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -204,16 +207,6 @@ fn floats(results: &[TensorType]) -> bool {
     results.iter().all(|r| r.dtype == DType::F32)
 }
 
-/// A single element-wise operation as a map of one step.
-fn one_step(step: &PlannedStep, each: Step) -> Option<Lowered> {
-    let mut steps: Vec<Step> = (0..step.operands.len()).map(Step::Operand).collect();
-    steps.push(each);
-    let last = steps.len() - 1;
-    let program = Program { steps, value: last, outputs: vec![Output::Full(last)] };
-    let call = lower_map(step, &step.results[0].ty.shape, &program, 0)?;
-    Some(Lowered { calls: vec![call], ..Lowered::default() })
-}
-
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
@@ -221,7 +214,7 @@ fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowe
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
 /// `None` if an operand is neither full, per channel nor a scalar.
-fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
+pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> Option<Bound> {
     let channel = Shape(vec![shape.last()]);
     let simple = |i: usize| {
         let s = &step.operands[i].ty.shape;
@@ -234,21 +227,15 @@ fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: usize) -> O
         program: program.clone(),
         full: step.operands.iter().map(|p| p.ty.shape == *shape).collect(),
         scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
+        elements: step.operands.iter().map(|p| Element::stored(p.ty.dtype)).collect(),
         outputs: (first..first + program.outputs.len()).collect(),
     })
 }
 
-fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<Lowered> {
-    let isa = settings.isa;
+fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings, images: Option<usize>) -> Option<Lowered> {
     let kind = fused.anchor.name();
-    let mut next = step.operands.len();
-    let mut bound = |program: &Program, shape: &Shape| {
-        let b = bind(step, program, shape, next)?;
-        next += program.outputs.len();
-        Some(b)
-    };
     let mut lowered = Lowered::default();
-    let mut arguments = arguments(step);
+    let arguments = arguments(step);
     match &fused.anchor {
         Anchor::Map(shape) => {
             let call = lower_map(step, shape, &fused.result, fused.chunks)?;
@@ -259,108 +246,14 @@ fn lower_fused(step: &PlannedStep, fused: &Fused, settings: Settings) -> Option<
             let chunks = kernel.chunks;
             lowered.calls.push(Call { kernel: Kernel::Maps(kernel), arguments, chunks, flops: 0, kind });
         }
-        Anchor::Conv2d { conv, input, weight } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let (source, result) = (bound(&fused.source, input)?, bound(&fused.result, &output)?);
-            let chosen = algorithm::forward(&geometry, settings, fused.chunks);
-            let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
-            let pack = match geometry.conv.groups {
-                1 if geometry.co.is_multiple_of(PANEL) => None,
-                1 => Some(nest_ops::pack(geometry.taps() * geometry.ci, geometry.co, padded(geometry.co))),
-                _ if geometry.is_depthwise() => None,
-                _ => Some(nest_ops::pack_groups(&geometry, false)),
-            };
-            let at = lowered.packed_weight(pack, &mut arguments, floats);
-            // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
-            let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty() || chosen.is_some();
-            let chunks = if fixed { fused.chunks } else { image_chunks(&geometry) };
-            let flops = geometry.flops();
-            let kernel = match chosen {
-                None => Kernel::Forward(Forward { isa, geometry, chunks, source, result, weight: at }),
-                Some(form) => {
-                    let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
-                    let weight = lowered.transform(transform, &mut arguments, at);
-                    let group = Grid::group(form, geometry.output, geometry.images.div_ceil(chunks));
-                    let grid = Grid::new(isa, form, geometry.output, group);
-                    let kernel = WinogradForward { geometry, grid, chunks, source, result, weight };
-                    Kernel::WinogradForward(kernel)
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
-        }
-        Anchor::ConvBackward { conv, input, weight, data, filter } => {
-            let geometry = Geometry::new(*conv, input, weight)?;
-            let output = Shape(vec![geometry.images, geometry.output[0], geometry.output[1], geometry.co]);
-            let source = if *filter { Some(bound(&fused.source, input)?) } else { None };
-            let gradient = bound(&fused.gradient, &output)?;
-            let result = if *data { Some(bound(&fused.result, input)?) } else { None };
-            let partial = next;
-            let chosen = algorithm::backward(&geometry, settings, (*data, *filter));
-            let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
-            let pack = match geometry.conv.groups {
-                _ if !data || geometry.is_depthwise() => None,
-                1 => {
-                    let (ci, co) = (geometry.ci, geometry.co);
-                    Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
-                }
-                _ => Some(nest_ops::pack_groups(&geometry, true)),
-            };
-            let mut at = lowered.packed_weight(pack, &mut arguments, floats);
-            let chunks = fused.chunks;
-            let flops = geometry.flops() * (u64::from(*data) + u64::from(*filter));
-            let kernel = match chosen {
-                None => {
-                    let weight = at;
-                    Kernel::Backward(Backward { isa, geometry, chunks, source, gradient, result, weight, partial })
-                }
-                Some(forms) => {
-                    if *data {
-                        let transform = WeightTransform::new(forms.data, [geometry.co, padded(geometry.ci)], true);
-                        at = lowered.transform(transform, &mut arguments, at);
-                    }
-                    let (data, filter) = (result.map(|r| (r, at)), source.map(|s| (s, partial)));
-                    Kernel::WinogradBackward(WinogradBackward { isa, geometry, forms, chunks, gradient, data, filter })
-                }
-            };
-            lowered.calls.push(Call { kernel, arguments, chunks, flops, kind });
+        Anchor::Conv2d { .. } | Anchor::ConvBackward { .. } => {
+            return lower_conv::lower(step, fused, settings, images);
         }
     }
     Some(lowered)
 }
 
 impl Lowered {
-    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
-    /// where.
-    fn pack(&mut self, nest: Nest, arguments: &mut Vec<KernelArgument>, from: usize, floats: usize) -> usize {
-        let chunks = nest.chunks;
-        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
-    }
-    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
-    fn transform(&mut self, kernel: WeightTransform, arguments: &mut Vec<KernelArgument>, from: usize) -> usize {
-        let (chunks, floats) = (kernel.chunks, kernel.floats());
-        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
-    }
-    fn packing(
-        &mut self,
-        kernel: Kernel,
-        chunks: usize,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-        floats: usize,
-    ) -> usize {
-        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
-        self.step_bytes = at + floats * 4;
-        let to = KernelArgument { place: ArgumentPlace::Step(at), bytes: floats * 4, write: true, float: true };
-        let from = KernelArgument { write: false, ..arguments[from].clone() };
-        arguments.push(KernelArgument { write: false, ..to.clone() });
-        self.packs.push(Call { kernel, arguments: vec![from, to], chunks, flops: 0, kind: "pack" });
-        arguments.len() - 1
-    }
-    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
-    fn packed_weight(&mut self, pack: Option<Nest>, arguments: &mut Vec<KernelArgument>, floats: usize) -> usize {
-        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
-    }
     /// Makes every chunk of the calls one image.
     ///
     /// # Errors
@@ -398,77 +291,6 @@ impl Lowered {
     pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
         self.packs.iter().chain(&self.calls)
     }
-}
-
-/// Chunks of a convolution without partial sums: images, or equal bands of the rows of each if there are few. A band
-/// has work for at least some microseconds, far more than handing it out costs.
-fn image_chunks(geometry: &Geometry) -> usize {
-    const IMAGES: usize = 16;
-    const BAND_FLOPS: u64 = 1 << 20;
-    let images = geometry.images;
-    if images == 0 || images >= IMAGES {
-        return chunks_for(images);
-    }
-    let rows = geometry.output[0];
-    let most = ((geometry.flops() / images as u64) / BAND_FLOPS) as usize;
-    let wanted = most.min(2 * IMAGES / images).clamp(1, rows.max(1));
-    // as many bands as there are when each but the last has the same number of rows
-    images * rows.div_ceil(rows.div_ceil(wanted).max(1)).max(1)
-}
-
-/// Chunks of an element-wise kernel over `items` rows of `channels`: small ones are not worth sharing.
-pub(super) fn map_chunks(items: usize, channels: usize) -> usize {
-    if items * channels < 8192 { 1 } else { chunks_for(items) }
-}
-
-/// An element-wise program; `chunks` counts only if it has partial sums.
-fn lower_map(step: &PlannedStep, shape: &Shape, program: &Program, chunks: usize) -> Option<Call> {
-    let first = step.operands.len();
-    let sums = program.has_sums();
-    let Some(bound) = bind(step, program, shape, first) else {
-        return if sums { None } else { Some(nest_map(step, shape, program)) };
-    };
-    let per_channel = operands_of(program).into_iter().any(|i| !bound.full[i] && !bound.scalar[i]);
-    let elements = shape.elements();
-    let channels = if sums || per_channel {
-        shape.last()
-    } else {
-        // no channel matters: take any width that makes whole vectors
-        [64, 16, 4].into_iter().find(|w| elements.is_multiple_of(*w)).unwrap_or(shape.last())
-    };
-    let items = elements / channels;
-    let chunks = if sums { chunks } else { map_chunks(items, channels) };
-    let kernel = Kernel::Map(Map { items, channels, chunks, program: bound });
-    Some(Call { kernel, arguments: arguments(step), chunks, flops: 0, kind: step.op.kind() })
-}
-
-/// An element-wise program with operands that broadcast in other ways.
-fn nest_map(step: &PlannedStep, shape: &Shape, program: &Program) -> Call {
-    let mut loads = Vec::new();
-    let mut steps = Vec::new();
-    for each in &program.steps {
-        steps.push(match *each {
-            // a map has no anchor
-            Step::Anchor => NestStep::Constant(0.0),
-            Step::Operand(i) => {
-                let operand = &step.operands[i].ty;
-                loads.push(Load::strided(i, operand.dtype, &nest_ops::broadcast_strides(&operand.shape, shape), 0));
-                NestStep::Load(loads.len() - 1)
-            }
-            Step::Constant(c) => NestStep::Constant(c),
-            Step::Unary(op, a) => NestStep::Unary(op, a),
-            Step::Binary(op, a, b) => NestStep::Binary(op, a, b),
-            Step::Select(c, a, b) => NestStep::Select(c, a, b),
-        });
-    }
-    let outputs = program
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(i, &o)| (super::region::output_step(o), step.operands.len() + i, DType::F32))
-        .collect();
-    let nest = Nest::map(&shape.0, loads, steps, outputs);
-    Call { chunks: nest.chunks, kernel: Kernel::Nest(nest), arguments: arguments(step), flops: 0, kind: step.op.kind() }
 }
 
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {

@@ -3,9 +3,10 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{Bound, Cursor, F};
+use super::conv::{Bound, Cursor, F, Tensor, walk};
 use super::emit::{Count, Emit};
-use super::lower::map_chunks;
+use super::half::Element;
+use super::lower_map::map_chunks;
 use super::region::Extent;
 use crate::ops::Program;
 use crate::types::Shape;
@@ -46,15 +47,9 @@ impl Map {
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let (first, count) = e.chunk_range(self.items, self.chunks);
         self.program.clear_sums(e, self.channels);
-        let arguments = self.program.full_arguments();
+        let tensors = self.program.tensors();
         let item = self.channels as i64 * F;
-        let pointers: Vec<Value> = arguments
-            .iter()
-            .map(|&argument| {
-                let base = e.argument(argument);
-                e.at(base, first, item)
-            })
-            .collect();
+        let pointers: Vec<Value> = walk(e, &tensors, first, item).into_iter().map(|(pointer, _)| pointer).collect();
         // sums are taken in runs of items, see `Region`
         let run = RUN as i64 * item;
         let (runs, left) = match count {
@@ -67,18 +62,19 @@ impl Map {
         };
         let extent = |rows, columns| Extent { rows, columns, channels: self.channels };
         if !matches!(runs, Count::Static(0)) {
-            let cursor = Cursor::new(&arguments, &pointers);
+            let cursor = Cursor::new(&tensors, &pointers);
             self.program.region(e, &cursor, extent(runs, Count::Static(RUN)), run, None).emit(e);
         }
         if !matches!(left, Count::Static(0)) {
             let behind: Vec<Value> = pointers
                 .iter()
-                .map(|&pointer| match runs {
-                    Count::Static(runs) => e.offset(pointer, runs as i64 * run),
-                    Count::Dynamic(runs) => e.at(pointer, runs, run),
+                .zip(&tensors)
+                .map(|(&pointer, tensor)| match (runs, tensor.element.of(run)) {
+                    (Count::Static(runs), run) => e.offset(pointer, runs as i64 * run),
+                    (Count::Dynamic(runs), run) => e.at(pointer, runs, run),
                 })
                 .collect();
-            let cursor = Cursor::new(&arguments, &behind);
+            let cursor = Cursor::new(&tensors, &behind);
             self.program.region(e, &cursor, extent(Count::Static(1), left), 0, None).emit(e);
         }
     }
@@ -115,7 +111,8 @@ impl Maps {
         let lines = segments.iter().map(|n| n.div_ceil(LINE)).sum();
         let flags = |scalar: bool| (0..shared + own).map(|i| (i < shared) == scalar).collect();
         let outputs = (shared + own..shared + own + program.outputs.len()).collect();
-        let program = Bound { program: program.clone(), full: flags(false), scalar: flags(true), outputs };
+        let elements = vec![Element::F32; shared + own];
+        let program = Bound { program: program.clone(), full: flags(false), scalar: flags(true), elements, outputs };
         Maps { chunks: map_chunks(lines, LINE), segments, shared, program }
     }
 
@@ -165,8 +162,9 @@ impl Maps {
                 pointers.push(e.at(base, from, F));
             }
         }
-        let arguments: Vec<usize> = (self.shared..self.shared + own + outputs).collect();
-        let cursor = Cursor::new(&arguments, &pointers);
+        let tensors = self.shared..self.shared + own + outputs;
+        let tensors: Vec<Tensor> = tensors.map(|argument| Tensor { argument, element: Element::F32 }).collect();
+        let cursor = Cursor::new(&tensors, &pointers);
         let lines = e.b.ins().ushr_imm_u(count, i64::from(LINE.trailing_zeros()));
         let extent = |columns, channels| Extent { rows: Count::Static(1), columns, channels };
         self.program.region(e, &cursor, extent(Count::Dynamic(lines), LINE), 0, None).emit(e);
@@ -174,7 +172,7 @@ impl Maps {
             let whole = e.b.ins().ishl_imm_u(lines, i64::from(LINE.trailing_zeros()));
             let behind: Vec<Value> = pointers.iter().map(|&pointer| e.at(pointer, whole, F)).collect();
             let rest = e.b.ins().isub(count, whole);
-            let cursor = Cursor::new(&arguments, &behind);
+            let cursor = Cursor::new(&tensors, &behind);
             self.program.region(e, &cursor, extent(Count::Dynamic(rest), 1), 0, None).emit(e);
         }
     }

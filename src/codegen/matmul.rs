@@ -121,8 +121,8 @@ impl Product {
         });
         if ragged {
             let copy = Program::operand(0);
-            let from = Access { base: to, row: 0, column: padded(self.n) as i64 * F };
-            let dense = Access { base: c, row: 0, column: self.n as i64 * F };
+            let from = Access::new(to, 0, padded(self.n) as i64 * F);
+            let dense = Access::new(c, 0, self.n as i64 * F);
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns: Count::Static(tile.rows), channels: self.n },

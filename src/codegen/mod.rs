@@ -26,27 +26,38 @@ use crate::error::Error;
 use crate::plan::Planned;
 
 mod algorithm;
+mod amx;
 mod assemble;
 mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod conv_backward_pairs;
 mod conv_filter;
 mod conv_forward;
+mod cost;
 mod depthwise;
 mod emit;
+mod half;
+mod interleave;
 mod isa;
+mod leaf;
 mod lower;
+mod lower_conv;
+mod lower_map;
 mod map;
 mod math;
 mod matmul;
 mod nest;
 mod nest_emit;
 mod nest_ops;
+mod pack;
+mod pairs;
 mod region;
 mod region_wide;
 mod rows;
 mod strip;
+mod strip_half;
 mod strip_registers;
 mod strip_wide;
 mod tile;
@@ -60,15 +71,15 @@ mod winograd_forward;
 mod winograd_grid;
 mod winograd_weight;
 
-pub use algorithm::{Convolution, Settings};
+pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
 
 use assemble::Assembly;
 use code::Object;
-use emit::{Emit, STRIPS, Target};
+use emit::{Emit, LEAVES, Target};
+use leaf::Leaf;
 use lower::{Kernel, Lowered};
-use strip::Strip;
 use tile::Tile;
 
 /// The compiled steps of a plan.
@@ -87,6 +98,8 @@ pub struct Kernels {
     pub scratch_bytes: usize,
     /// Distinct compiled functions.
     pub functions: usize,
+    /// The algorithms of the convolutions, in the order of their steps.
+    pub convolutions: Vec<Choice>,
 }
 
 /// A function to compile.
@@ -147,7 +160,7 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
         }));
     }
     let host = host()?;
-    let objects = with_strips(compile_all(&host, settings.isa, &units, &tiles)?)?;
+    let objects = with_leaves(compile_all(&host, settings.isa, &units, &tiles)?)?;
     let functions = objects.len();
     let (code, entries) = Code::new(host, &objects)?;
     let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
@@ -160,37 +173,38 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
     for (index, (step, lowered)) in planned.prepare.iter().chain(&planned.steps).zip(&lowered).enumerate() {
         steps.add(step, lowered, index < planned.prepare.len(), &mut entry)?;
     }
-    steps.finish(Arc::new(code), scratch_bytes, functions)
+    let kernels = steps.finish(Arc::new(code), scratch_bytes, functions)?;
+    Ok(Kernels { convolutions: lowered.into_iter().filter_map(|l| l.choice).collect(), ..kernels })
 }
 
-/// A compiled function and the strips that it calls.
-type Compiled = (Object, Vec<Strip>);
+/// A compiled function and the leaves that it calls.
+type Compiled = (Object, Vec<Leaf>);
 
-/// Puts the strips of all functions, each once, behind them.
-fn with_strips(compiled: Vec<Compiled>) -> Result<Vec<Object>, Error> {
+/// Puts the leaves of all functions, each once, behind them.
+fn with_leaves(compiled: Vec<Compiled>) -> Result<Vec<Object>, Error> {
     let functions = compiled.len();
-    let mut positions: HashMap<&Strip, u32> = HashMap::new();
-    let mut strips: Vec<Object> = Vec::new();
+    let mut positions: HashMap<&Leaf, u32> = HashMap::new();
+    let mut leaves: Vec<Object> = Vec::new();
     let mut renamed = Vec::new();
-    for strip in compiled.iter().flat_map(|(_, strips)| strips) {
-        if let Entry::Vacant(vacant) = positions.entry(strip) {
-            let index = (functions + strips.len()) as u32;
+    for leaf in compiled.iter().flat_map(|(_, leaves)| leaves) {
+        if let Entry::Vacant(vacant) = positions.entry(leaf) {
+            let index = (functions + leaves.len()) as u32;
             vacant.insert(index);
-            let bytes = strip_wide::assemble(strip)?;
-            strips.push(Object { index, alignment: 64, bytes, relocations: Vec::new() });
+            let bytes = leaf.assemble()?;
+            leaves.push(Object { index, alignment: 64, bytes, relocations: Vec::new() });
         }
     }
     for (object, own) in &compiled {
         let global = |name: &ModuleRelocTarget| match *name {
-            ModuleRelocTarget::User { namespace: STRIPS, index } => {
-                let position = own.get(index as usize).and_then(|strip| positions.get(strip));
+            ModuleRelocTarget::User { namespace: LEAVES, index } => {
+                let position = own.get(index as usize).and_then(|leaf| positions.get(leaf));
                 position.map(|&index| ModuleRelocTarget::User { namespace: 0, index })
             }
             _ => None,
         };
         renamed.push(object.relocations.iter().map(|r| global(&r.name)).collect::<Vec<_>>());
     }
-    let mut objects = Vec::with_capacity(functions + strips.len());
+    let mut objects = Vec::with_capacity(functions + leaves.len());
     for ((mut object, _), names) in compiled.into_iter().zip(renamed) {
         for (relocation, name) in object.relocations.iter_mut().zip(names) {
             if let Some(name) = name {
@@ -199,7 +213,7 @@ fn with_strips(compiled: Vec<Compiled>) -> Result<Vec<Object>, Error> {
         }
         objects.push(object);
     }
-    objects.extend(strips);
+    objects.extend(leaves);
     Ok(objects)
 }
 
@@ -250,7 +264,7 @@ fn compile_unit(
         let bytes = tile_wide::assemble(tile)?;
         return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
-    let target = Target { call: host.default_call_conv(), isa, fma: has_fma(host) };
+    let target = Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: has_fma(host) };
     context.clear();
     context.func = emit::kernel_function(target, index);
     let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);
@@ -273,7 +287,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
-    let strips = e.finish(host.frontend_config());
+    let leaves = e.finish(host.frontend_config());
     context.compile(&**host, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
     let compiled = context.compiled_code().ok_or_else(|| failed("no code was made"))?;
     let relocations = compiled
@@ -283,5 +297,5 @@ fn compile_unit(
         .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(index)))
         .collect();
     let alignment = u64::from(compiled.buffer.alignment).max(16);
-    Ok((Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations }, strips))
+    Ok((Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations }, leaves))
 }

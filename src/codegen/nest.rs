@@ -168,7 +168,10 @@ impl Nest {
     /// Lanes of the last output axis: 4 where every load is contiguous or constant along it.
     pub(super) fn lanes(&self) -> usize {
         let Some(axis) = self.extents.len().checked_sub(1) else { return 1 };
-        let contiguous = self.loads.iter().all(|l| l.dtype != DType::U8 && matches!(l.stride_along(axis), Some(0 | 1)));
+        let contiguous = self.loads.iter().all(|l| match (l.dtype, l.stride_along(axis)) {
+            (DType::F32 | DType::I32, Some(0 | 1)) | (DType::Bf16, Some(1)) => true,
+            (DType::F32 | DType::I32 | DType::Bf16 | DType::U8, _) => false,
+        });
         let dense = self.placement.as_ref().is_none_or(|(strides, _)| strides[axis] == 1);
         let stores = dense && self.outputs.iter().all(|o| o.2 != DType::U8);
         let scalar_only = [&self.steps, &self.finish]
@@ -193,12 +196,12 @@ impl Nest {
     /// Whether a step of `list` (`steps` or `finish`) is an integer.
     fn is_int(&self, list: &[NestStep], step: usize) -> bool {
         match &list[step] {
-            NestStep::Load(l) => self.loads[*l].dtype != DType::F32,
+            NestStep::Load(l) => matches!(self.loads[*l].dtype, DType::I32 | DType::U8),
             NestStep::Index(_) => true,
             NestStep::Constant(_) | NestStep::Random(..) | NestStep::Reduced(_) => false,
             NestStep::Unary(_, a) | NestStep::Binary(_, a, _) => self.is_int(list, *a),
             NestStep::Select(_, a, _) => self.is_int(list, *a),
-            NestStep::Cast(to, _) => *to != DType::F32,
+            NestStep::Cast(to, _) => matches!(to, DType::I32 | DType::U8),
         }
     }
 }

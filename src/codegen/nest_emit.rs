@@ -5,13 +5,14 @@ use cranelift_codegen::ir::types::{I8, I32};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Class, Count, Emit, memory, vector};
+use super::half::Element;
 use super::nest::{Combine, Load, Nest, NestStep};
 use crate::ops::source;
 use crate::types::{DType, Shape};
 
 fn class(dtype: DType) -> Class {
     match dtype {
-        DType::F32 => Class::Float,
+        DType::F32 | DType::Bf16 => Class::Float,
         DType::I32 | DType::U8 => Class::Int,
     }
 }
@@ -114,6 +115,8 @@ impl Body<'_> {
             if dtype == DType::U8 {
                 let byte = e.b.ins().ireduce(I8, value);
                 e.b.ins().store(memory(), byte, address, 0);
+            } else if dtype == DType::Bf16 {
+                e.store_floats(Element::Bf16, value, address, 0);
             } else {
                 e.store(value, address, 0);
             }
@@ -256,6 +259,9 @@ impl Body<'_> {
         if load.dtype == DType::U8 {
             return e.b.ins().uload8(I32, memory(), address, 0);
         }
+        if load.dtype == DType::Bf16 {
+            return e.load_floats(Element::Bf16, self.lanes, address, 0);
+        }
         let last = self.nest.extents.len().wrapping_sub(1);
         let constant = self.lanes == 1 || load.stride_along(last) == Some(0);
         if constant {
@@ -290,6 +296,11 @@ impl Body<'_> {
     fn cast(&self, e: &mut Emit<'_>, to: DType, (value, from): (Value, Class)) -> (Value, Class) {
         match (from, to) {
             (Class::Float, DType::F32) | (Class::Int, DType::I32) => (value, from),
+            (Class::Float, DType::Bf16) => (e.round_bf16(value), from),
+            (Class::Int, DType::Bf16) => {
+                let float = self.cast(e, DType::F32, (value, from));
+                self.cast(e, DType::Bf16, float)
+            }
             (Class::Int, DType::F32) => {
                 (e.b.ins().fcvt_from_sint(vector(Class::Float, self.lanes), value), Class::Float)
             }

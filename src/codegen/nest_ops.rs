@@ -360,3 +360,38 @@ pub(super) fn pack_groups(g: &Geometry, transposed: bool) -> Nest {
     nest.placement = Some((strides, 0));
     nest
 }
+
+/// `[runs, k, columns] → [runs, pairs, to, 2]` in bf16: rows of weights in pairs, zeros behind a run and in the columns
+/// beyond.
+pub(super) fn pack_pairs(runs: usize, k: usize, columns: usize, [pairs, to]: [usize; 2]) -> Nest {
+    let row = coordinate(&[(1, 2), (3, 1)], 0, Some(k), columns);
+    let column = coordinate(&[(2, 1)], 0, Some(columns), 1);
+    let load = load(0, vec![free(0, k * columns), row, column]);
+    gather(load, &TensorType::new(DType::Bf16, [runs, pairs, to, 2]))
+}
+
+/// The taps of one axis, the last first.
+pub(super) struct Reversed {
+    pub(super) last: usize,
+    pub(super) step: usize,
+}
+
+/// Transposed weights in pairs of output channels, bf16: `[taps y, taps x, pairs, to, 2]` from element `offset` on. Taps before
+/// the first of a row, and channels and columns beyond the weight's, are zero.
+pub(super) fn pack_taps(
+    g: &Geometry,
+    [y, x]: [Reversed; 2],
+    taps: [usize; 2],
+    [pairs, to]: [usize; 2],
+    offset: i64,
+) -> Nest {
+    let row = g.kernel[1] * g.ci * g.co;
+    let tap_y = coordinate(&[(0, -(y.step as i64))], y.last as i64, None, row);
+    let tap_x = coordinate(&[(1, -(x.step as i64))], x.last as i64, Some(g.kernel[1]), g.ci * g.co);
+    let channel = coordinate(&[(2, 2), (4, 1)], 0, Some(g.co), 1);
+    let column = coordinate(&[(3, 1)], 0, Some(g.ci), g.co);
+    let load = load(0, vec![tap_y, tap_x, channel, column]);
+    let extents = Shape(vec![taps[0], taps[1], pairs, to, 2]);
+    let strides = extents.strides().iter().map(|&s| s as i64).collect();
+    Nest { placement: Some((strides, offset)), ..gather(load, &TensorType::new(DType::Bf16, extents)) }
+}

@@ -11,15 +11,24 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Class, Count, Emit, vector};
+use super::half::Element;
 use super::region_wide;
-use crate::ops::{Output, Program, Step};
+use crate::ops::{Program, Step};
 
-/// A tensor walked with the region; strides in bytes, channels are contiguous f32.
+/// A tensor walked with the region; strides in bytes, channels are contiguous.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     pub(super) base: Value,
+    pub(super) element: Element,
     pub(super) row: i64,
     pub(super) column: i64,
+}
+
+impl Access {
+    /// A tensor of f32.
+    pub(super) fn new(base: Value, row: i64, column: i64) -> Access {
+        Access { base, element: Element::F32, row, column }
+    }
 }
 
 /// How a program's operand is read.
@@ -80,7 +89,7 @@ impl Region<'_> {
     fn flattened(&self) -> Extent {
         let per_channel = self.operands.iter().any(|(_, s)| matches!(s, Source::Channel(_)))
             || self.sinks.iter().any(|s| matches!(s, Sink::Sums(..)));
-        let dense = self.accesses().iter().all(|a| a.column == 4 * self.extent.channels as i64);
+        let dense = self.accesses().iter().all(|a| a.column == a.element.bytes() * self.extent.channels as i64);
         match self.extent.columns {
             Count::Static(columns) if dense && !per_channel => {
                 Extent { columns: Count::Static(1), channels: columns * self.extent.channels, ..self.extent }
@@ -92,7 +101,7 @@ impl Region<'_> {
     /// Emits the loops: in wide vectors where the target has them, else in Cranelift's.
     pub(super) fn emit(&self, e: &mut Emit<'_>) {
         let extent = self.flattened();
-        match region_wide::call(self, extent, e.target.isa) {
+        match region_wide::call(self, extent, e.target) {
             Some(call) => e.call_strip(call.strip, &call.pointers, &call.counts),
             None => self.narrow(e, extent),
         }
@@ -133,10 +142,16 @@ impl Region<'_> {
         vectors: usize,
         lanes: usize,
     ) {
-        let start = |e: &mut Emit<'_>, base: Value| match channel {
-            Some(channel) => e.b.ins().iadd(base, channel),
-            None => e.offset(base, shift),
+        // `channel` and `shift` count bytes of f32
+        let start_of = |e: &mut Emit<'_>, base: Value, element: Element| match (channel, element) {
+            (Some(channel), Element::F32 | Element::Rounded) => e.b.ins().iadd(base, channel),
+            (Some(channel), Element::Bf16) => {
+                let half = e.b.ins().ushr_imm_u(channel, 1);
+                e.b.ins().iadd(base, half)
+            }
+            (None, element) => e.offset(base, element.of(shift)),
         };
+        let start = |e: &mut Emit<'_>, base: Value| start_of(e, base, Element::F32);
         let ty = vector(Class::Float, lanes);
         let size = lanes as i64 * 4;
         // per-channel operands and scalars are loaded once for the block
@@ -159,7 +174,7 @@ impl Region<'_> {
         let zero = e.float(0.0, lanes);
         let sums: Vec<Value> =
             self.sinks.iter().filter(|s| matches!(s, Sink::Sums(..))).flat_map(|_| vec![zero; vectors]).collect();
-        let rows: Vec<(Value, i64)> = accesses.iter().map(|a| (start(e, a.base), a.row)).collect();
+        let rows: Vec<(Value, i64)> = accesses.iter().map(|a| (start_of(e, a.base, a.element), a.row)).collect();
         e.repeat(extent.rows, &rows, &[], |e, at, _| {
             let columns: Vec<(Value, i64)> = at.iter().zip(&accesses).map(|(&p, a)| (p, a.column)).collect();
             let totals = e.repeat(extent.columns, &columns, &sums, |e, at, sums| {
@@ -197,8 +212,12 @@ impl Region<'_> {
         vectors: usize,
         lanes: usize,
     ) {
-        let ty = vector(Class::Float, lanes);
         let byte = (v * lanes * 4) as i64;
+        let accesses = self.accesses();
+        let load = |e: &mut Emit<'_>, position: usize| {
+            let element = accesses[position].element;
+            e.load_floats(element, lanes, at[position], element.of(byte))
+        };
         let anchors = usize::from(self.anchor.is_some());
         // the position of each full operand among the pointers
         let full: Vec<usize> =
@@ -206,9 +225,9 @@ impl Region<'_> {
         let mut values: Vec<Value> = Vec::with_capacity(self.program.steps.len());
         for step in &self.program.steps {
             let value = match *step {
-                Step::Anchor => e.load(ty, at[0], byte),
+                Step::Anchor => load(e, 0),
                 Step::Operand(i) => match full.iter().position(|&f| f == i) {
-                    Some(position) => e.load(ty, at[anchors + position], byte),
+                    Some(position) => load(e, anchors + position),
                     None => held.iter().find(|(h, _)| *h == i).map_or(at[0], |(_, values)| values[v]),
                 },
                 Step::Constant(c) => e.float(c, lanes),
@@ -222,8 +241,8 @@ impl Region<'_> {
         let mut sum = 0;
         for sink in &self.sinks {
             match *sink {
-                Sink::Full(step, _) => {
-                    e.store(values[step], at[pointer], byte);
+                Sink::Full(step, Access { element, .. }) => {
+                    e.store_floats(element, values[step], at[pointer], element.of(byte));
                     pointer += 1;
                 }
                 Sink::Sums(step, _) => {
@@ -249,11 +268,4 @@ pub(super) fn operands_of(program: &Program) -> Vec<usize> {
     used.sort_unstable();
     used.dedup();
     used
-}
-
-/// The step of an output.
-pub(super) fn output_step(output: Output) -> usize {
-    match output {
-        Output::Full(s) | Output::Sums(s) => s,
-    }
 }

@@ -16,7 +16,8 @@
 
 use cranelift_codegen::ir::Value;
 
-use super::emit::Count;
+use super::emit::{Count, Target};
+use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent, Region, Sink, Source};
 use super::strip::{Arithmetic, Builder, Comparison, Place, Strip, Times, Vector};
@@ -34,8 +35,14 @@ const VECTORS: usize = 4;
 
 /// The call that runs `region` over `extent`, or `None` where an operation has no single instruction or the
 /// registers do not suffice.
-pub(super) fn call(region: &Region<'_>, extent: Extent, isa: Isa) -> Option<Call> {
+pub(super) fn call(region: &Region<'_>, extent: Extent, target: Target) -> Option<Call> {
+    let half = region.accesses().iter().any(|a| a.element == Element::Bf16);
+    let isa = if half { target.of_bf16 } else { target.isa };
     if isa == Isa::Clif || !region.program.steps.iter().all(plain) {
+        return None;
+    }
+    // AVX2 cannot mask lanes of 16 bits
+    if half && !extent.channels.is_multiple_of(isa.lanes()) && isa == Isa::Avx2 {
         return None;
     }
     let mut counts = Vec::new();
@@ -163,7 +170,7 @@ impl Lowering<'_> {
             let together = if blocks > 1 { VECTORS } else { blocks * vectors + rest.len() };
             b.repeat(self.rows, &self.strides(|a| a.row), |b| {
                 self.columns(b, together, |b, column| {
-                    b.repeat(Times::Static(blocks), &self.strides(|_| step), |b| {
+                    b.repeat(Times::Static(blocks), &self.strides(|a| a.element.of(step)), |b| {
                         self.pixel(b, column, &block, &spread(&block));
                     });
                     self.pixel(b, column, &rest, &spread(&rest));
@@ -171,7 +178,7 @@ impl Lowering<'_> {
             });
             return;
         }
-        let mut along = self.strides(|_| step);
+        let mut along = self.strides(|a| a.element.of(step));
         along.extend(self.channel.iter().chain(&self.sums).map(|&(_, pointer)| (pointer, step)));
         b.repeat(Times::Static(blocks), &along, |b| self.block(b, &block, spread(&block)));
         if !rest.is_empty() {
@@ -182,7 +189,7 @@ impl Lowering<'_> {
     /// All pixels of a block of channels.
     fn block(&self, b: &mut Builder, block: &Block, mut held: Held) {
         for &(index, pointer) in &self.channel {
-            let vectors = block.iter().map(|&(offset, lanes)| b.load(Place { pointer, offset, lanes })).collect();
+            let vectors = block.iter().map(|&(offset, lanes)| b.load(Place::new(pointer, offset, lanes))).collect();
             held.operands.push((index, vectors));
         }
         b.repeat(self.rows, &self.strides(|a| a.row), |b| {
@@ -191,7 +198,7 @@ impl Lowering<'_> {
             // a row at a time, so that rounding errors grow with the length of a row
             for (&(_, pointer), totals) in self.sums.iter().zip(&held.sums) {
                 for (&(offset, lanes), &total) in block.iter().zip(totals) {
-                    let place = Place { pointer, offset, lanes };
+                    let place = Place::new(pointer, offset, lanes);
                     let old = b.load(place);
                     let new = b.arithmetic(Arithmetic::Add, old, total);
                     b.store(place, new);
@@ -223,8 +230,8 @@ impl Lowering<'_> {
         let needed = self.needed();
         for (v, &(byte, lanes)) in block.iter().enumerate() {
             let place = |pointer: usize| {
-                let offset = column * self.accesses[pointer].column + byte;
-                Place { pointer, offset, lanes }
+                let Access { column: stride, element, .. } = self.accesses[pointer];
+                Place { pointer, offset: column * stride + element.of(byte), lanes, element }
             };
             let mut made: Vec<Made> = Vec::with_capacity(needed.len());
             for (step, needed) in self.region.program.steps.iter().zip(&needed) {
@@ -261,7 +268,7 @@ impl Lowering<'_> {
                     Sink::Full(step, _) => {
                         let value = made[step].number(b);
                         if let Some(pointer) = stores.next() {
-                            b.store(place(pointer), value);
+                            b.store_rounded(place(pointer), value);
                         }
                     }
                     Sink::Sums(step, _) => {

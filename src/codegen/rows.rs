@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::F;
 use super::emit::{Class, Count, Emit, vector};
-use super::lower::map_chunks;
+use super::lower_map::map_chunks;
 
 /// Columns of a block: two cache lines in eight registers of four.
 const BLOCK: usize = 32;

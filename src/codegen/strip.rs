@@ -16,6 +16,7 @@
 
 use std::collections::BTreeSet;
 
+use super::half::Element;
 use super::isa::Isa;
 use super::strip_registers;
 
@@ -35,6 +36,15 @@ pub(super) struct Place {
     pub(super) offset: i64,
     /// How many, at most the vector's lanes.
     pub(super) lanes: usize,
+    /// Bf16 is widened when it is loaded; see [`Builder::store_rounded`].
+    pub(super) element: Element,
+}
+
+impl Place {
+    /// Of f32.
+    pub(super) fn new(pointer: usize, offset: i64, lanes: usize) -> Place {
+        Place { pointer, offset, lanes, element: Element::F32 }
+    }
 }
 
 /// Instructions of two operands.
@@ -48,6 +58,8 @@ pub(super) enum Arithmetic {
     Max,
     /// `a < b ? a : b`
     Min,
+    /// Of the bits as integers.
+    AddBits,
     /// Of the bits.
     And,
     /// Of the bits.
@@ -88,6 +100,11 @@ pub(super) enum Op {
     /// `a · b + c`, rounded once.
     MulAdd(Vector, Vector, Vector),
     Sqrt(Vector),
+    /// The upper halves of the lanes, moved to the lower end.
+    Top(Vector),
+    /// Half as wide lanes in the lower half of the vector: rounded to bf16 where that is an instruction, in AVX2 the
+    /// lower halves of the lanes.
+    Narrow(Vector),
     /// A mask.
     Compare(Comparison, Vector, Vector),
     /// `mask ? yes : no`
@@ -122,7 +139,7 @@ impl Op {
     pub(super) fn operands(&self) -> Vec<Vector> {
         match *self {
             Op::Load(_) | Op::Broadcast { .. } | Op::Sum | Op::Loop { .. } | Op::End => Vec::new(),
-            Op::Sqrt(a) | Op::Store(_, a) => vec![a],
+            Op::Sqrt(a) | Op::Top(a) | Op::Narrow(a) | Op::Store(_, a) => vec![a],
             Op::Arithmetic(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
             Op::Accumulate { sum, value } => vec![sum, value],
             Op::MultiplyAdd { sum, a, b } => vec![sum, a, b],
@@ -134,10 +151,12 @@ impl Op {
     pub(super) fn place(&self) -> Option<Place> {
         match *self {
             Op::Load(place) | Op::Store(place, _) => Some(place),
-            Op::Broadcast { pointer, offset } => Some(Place { pointer, offset, lanes: 1 }),
+            Op::Broadcast { pointer, offset } => Some(Place::new(pointer, offset, 1)),
             Op::Arithmetic(..)
             | Op::MulAdd(..)
             | Op::Sqrt(_)
+            | Op::Top(_)
+            | Op::Narrow(_)
             | Op::Compare(..)
             | Op::Blend { .. }
             | Op::Sum
@@ -172,7 +191,7 @@ impl Strip {
         let mut b = Builder::new(isa, 1, 0);
         let zero = b.constant(0.0);
         let store = |b: &mut Builder, v: usize, lanes: usize| {
-            b.store(Place { pointer: 0, offset: v as i64 * vector, lanes }, zero);
+            b.store(Place::new(0, v as i64 * vector, lanes), zero);
         };
         let (whole, ragged) = (bytes / 4 / lanes, bytes / 4 % lanes);
         let turns = whole / VECTORS;
@@ -260,6 +279,32 @@ impl Builder {
     }
     pub(super) fn sqrt(&mut self, a: Vector) -> Vector {
         self.push(Op::Sqrt(a))
+    }
+    /// Stores `value` as the place's element says: rounded to bf16, to the nearest, ties to even.
+    pub(super) fn store_rounded(&mut self, place: Place, value: Vector) {
+        let narrow = match place.element {
+            Element::F32 => value,
+            Element::Rounded => self.round(value),
+            Element::Bf16 if self.strip.isa.multiplies_pairs() => self.push(Op::Narrow(value)),
+            Element::Bf16 => {
+                let rounded = self.round(value);
+                let top = self.push(Op::Top(rounded));
+                // AVX-512 stores the lower halves of lanes
+                if self.strip.isa == Isa::Avx512 { top } else { self.push(Op::Narrow(top)) }
+            }
+        };
+        self.store(place, narrow);
+    }
+    /// The nearest bf16 as f32, see [`super::half`].
+    fn round(&mut self, value: Vector) -> Vector {
+        let (one, below, top, nan) = (self.bits(1), self.bits(0x7fff), self.bits(0xffff_0000), self.bits(0x7fc0_0000));
+        let odd = self.push(Op::Top(value));
+        let odd = self.arithmetic(Arithmetic::And, odd, one);
+        let up = self.arithmetic(Arithmetic::AddBits, odd, below);
+        let sum = self.arithmetic(Arithmetic::AddBits, value, up);
+        let rounded = self.arithmetic(Arithmetic::And, sum, top);
+        let unordered = self.compare(Comparison::Unordered, value, value);
+        self.blend(unordered, nan, rounded)
     }
     pub(super) fn compare(&mut self, op: Comparison, a: Vector, b: Vector) -> Vector {
         self.push(Op::Compare(op, a, b))

@@ -60,7 +60,7 @@ pub(super) fn allocate(strip: &Strip) -> Option<Allocation> {
         return None;
     }
     // AVX2 has no mask registers: masks are vectors
-    let separate = strip.isa == Isa::Avx512;
+    let separate = strip.isa.vectors() == Isa::Avx512;
     let mut vectors = Free::new(0..if separate { 32 } else { 16 });
     let mut masks = Free::new(1..if separate { 8 } else { 1 });
     let constants = strip.constants.iter().map(|_| vectors.take()).collect::<Option<Vec<_>>>()?;
@@ -98,6 +98,8 @@ fn makes_value(op: &Op) -> bool {
         | Op::Arithmetic(..)
         | Op::MulAdd(..)
         | Op::Sqrt(_)
+        | Op::Top(_)
+        | Op::Narrow(_)
         | Op::Compare(..)
         | Op::Blend { .. }
         | Op::Sum => true,
@@ -163,7 +165,7 @@ mod tests {
     fn write(b: &mut Builder, choices: &mut impl Iterator<Item = usize>, mut values: Vec<Vector>, depth: usize) {
         while let Some(choice) = choices.next() {
             let of = |at: usize| values[at % values.len()];
-            let place = Place { pointer: 0, offset: 0, lanes: 1 + choice % 16 };
+            let place = Place::new(0, 0, 1 + choice % 16);
             match choice % 9 {
                 0 => values.push(b.load(place)),
                 1..=3 => values.push(b.arithmetic(Arithmetic::Add, of(choice / 9), of(choice / 81))),

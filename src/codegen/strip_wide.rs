@@ -8,6 +8,7 @@ use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
 };
 
+use super::half::Element;
 use super::isa::Isa;
 use super::strip::{Arithmetic, Comparison, Op, Place, Strip, Times, Vector};
 use super::strip_registers::{Allocation, POINTERS, allocate};
@@ -33,9 +34,9 @@ const POINTER: [Register; POINTERS] = [
 ];
 const SCRATCH_POINTERS: usize = 6;
 
-struct Assembler<'s> {
-    strip: &'s Strip,
-    allocation: Allocation,
+pub(super) struct Assembler<'s> {
+    pub(super) strip: &'s Strip,
+    pub(super) allocation: Allocation,
     code: Vec<Instruction>,
     /// Labels are instruction pointers that stand for positions until the block is encoded.
     label: u64,
@@ -72,19 +73,19 @@ macro_rules! code {
 }
 
 impl<'s> Assembler<'s> {
-    fn wide(&self) -> bool {
-        self.strip.isa == Isa::Avx512
+    pub(super) fn wide(&self) -> bool {
+        self.strip.isa.vectors() == Isa::Avx512
     }
     fn register(&self, number: usize) -> Register {
         (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + number as u32
     }
-    fn vector(&self, value: Vector) -> Register {
+    pub(super) fn vector(&self, value: Vector) -> Register {
         self.register(self.allocation.of(value))
     }
-    fn mask(&self, number: usize) -> Register {
+    pub(super) fn mask(&self, number: usize) -> Register {
         Register::K0 + number as u32
     }
-    fn push(&mut self, mut instruction: Instruction) {
+    pub(super) fn push(&mut self, mut instruction: Instruction) {
         if let Some(label) = self.pending.take() {
             instruction.set_ip(label);
         }
@@ -105,7 +106,7 @@ impl<'s> Assembler<'s> {
         MemoryOperand::with_base_displ(TABLE, 8 * index as i64)
     }
     /// The operand at `offset` behind a pointer, which is fetched from the table if it has no register.
-    fn memory(&mut self, pointer: usize, offset: i64) -> Result<MemoryOperand, IcedError> {
+    pub(super) fn memory(&mut self, pointer: usize, offset: i64) -> Result<MemoryOperand, IcedError> {
         let base = match self.allocation.pointers[pointer] {
             Some(register) => POINTER[register],
             None => {
@@ -280,6 +281,9 @@ impl<'s> Assembler<'s> {
                 let register = self.vector(this);
                 self.load(place, register)
             }
+            Op::Store(place, value) if place.element == Element::Bf16 => {
+                self.store_half(place, self.allocation.of(value))
+            }
             Op::Store(place, value) => {
                 let register = self.vector(value);
                 self.store(place, register)
@@ -311,6 +315,12 @@ impl<'s> Assembler<'s> {
                 self.push(Instruction::with2(code, self.vector(this), self.vector(a))?);
                 Ok(())
             }
+            Op::Top(a) => {
+                let code = code!(self, EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8, VEX_Vpsrld_ymm_ymm_imm8);
+                self.push(Instruction::with3(code, self.vector(this), self.vector(a), 16)?);
+                Ok(())
+            }
+            Op::Narrow(a) => self.narrow(a, self.allocation.of(this)),
             Op::Sum => {
                 let register = self.vector(this);
                 self.zero(register)
@@ -329,6 +339,7 @@ impl<'s> Assembler<'s> {
             Arithmetic::Div => code!(self, EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er, VEX_Vdivps_ymm_ymm_ymmm256),
             Arithmetic::Max => code!(self, EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae, VEX_Vmaxps_ymm_ymm_ymmm256),
             Arithmetic::Min => code!(self, EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae, VEX_Vminps_ymm_ymm_ymmm256),
+            Arithmetic::AddBits => code!(self, EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32, VEX_Vpaddd_ymm_ymm_ymmm256),
             Arithmetic::And => code!(self, EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32, VEX_Vandps_ymm_ymm_ymmm256),
             Arithmetic::Xor => code!(self, EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32, VEX_Vxorps_ymm_ymm_ymmm256),
         }
@@ -387,6 +398,9 @@ impl<'s> Assembler<'s> {
     }
 
     fn load(&mut self, place: Place, register: Register) -> Result<(), IcedError> {
+        if place.element == Element::Bf16 {
+            return self.widen(place, register);
+        }
         let memory = self.memory(place.pointer, place.offset)?;
         let instruction = match self.allocation.mask(place.lanes) {
             None => {

@@ -12,6 +12,7 @@
 //! micro-operations of one k-step; only the lanes and the tile's size depend on the target. A tile always
 //! computes whole vectors: ragged channel counts are padded in the operands' scratch copies.
 
+use super::amx;
 use super::isa::Isa;
 
 /// A loop over products; strides in bytes.
@@ -36,6 +37,8 @@ pub(super) struct Turn {
 /// A register tile with its loops; all sizes are known when it is emitted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tile {
+    /// Where it multiplies pairs ([`Isa::multiplies_pairs`]), an element of A is two bf16 of one row, and one of B two bf16
+    /// of one column: what one k-step multiplies and adds.
     pub(super) isa: Isa,
     /// Rows: numbers of A in one step.
     pub(super) rows: usize,
@@ -109,12 +112,15 @@ impl Tile {
 /// Accumulators, the vectors of B and one broadcast must fit into the registers; the rows are balanced
 /// over the tiles that are needed, so that the last one is not much smaller.
 pub(super) fn tile_size(isa: Isa, rows: usize, columns: usize) -> (usize, usize) {
+    if isa == Isa::Amx {
+        return amx::tile_size(rows, columns);
+    }
     let (vectors, most) = match isa {
         // 2×4 of sixteen 128-bit registers: more accumulators spill
         Isa::Clif => (4, 2),
         Isa::Avx2 => (2, 6),
         // embedded broadcasts need no register for A
-        Isa::Avx512 => match columns / 16 {
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => match columns / 16 {
             1 => (1, 16),
             n if n % 4 == 0 && rows < 8 => (4, 6),
             n if n % 2 == 0 => (2, 12),

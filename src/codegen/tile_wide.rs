@@ -11,6 +11,7 @@ use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
 };
 
+use super::amx;
 use super::isa::Isa;
 use super::tile::{MicroOp, Tile};
 use crate::error::Error;
@@ -22,8 +23,8 @@ const A: Register = Register::RDI;
 const B: Register = Register::RSI;
 const C: Register = Register::RDX;
 
-struct Assembler<'t> {
-    tile: &'t Tile,
+pub(super) struct Assembler<'t> {
+    pub(super) tile: &'t Tile,
     code: Vec<Instruction>,
     /// Labels are instruction pointers that stand for positions until the block is encoded.
     label: u64,
@@ -32,14 +33,17 @@ struct Assembler<'t> {
 /// Machine code of the tile.
 pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
     let failed = |e: IcedError| Error::Codegen { path: format!("tile {tile:?}"), reason: e.to_string() };
+    // AMX has strides in two of the registers
+    let counters = if tile.isa == Isa::Amx { 3 } else { COUNTERS.len() };
     let loops = tile.loops.iter().map(|l| l.count as i64 * l.a.abs().max(l.b.abs()));
     let around = tile.around.iter().map(|t| t.count as i64 * t.a.abs().max(t.b.abs()).max(t.c.abs()));
     let reach = loops.chain(around).max().unwrap_or(0);
-    if tile.around.len() + tile.loops.len() > COUNTERS.len() + 1 || reach > i64::from(i32::MAX) {
-        let reason = "more than six loops, or an operand over 2 GiB".to_string();
+    if tile.around.len() + tile.loops.len() > counters + 1 || reach > i64::from(i32::MAX) {
+        let reason = "too many loops, or an operand over 2 GiB".to_string();
         return Err(Error::Codegen { path: format!("tile {tile:?}"), reason });
     }
-    let mut asm = Assembler { tile, code: Vec::new(), label: 1 };
+    let steps = amx::in_steps(tile);
+    let mut asm = Assembler { tile: &steps, code: Vec::new(), label: 1 };
     asm.function().map_err(failed)?;
     let block = InstructionBlock::new(&asm.code, 0);
     BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map(|r| r.code_buffer).map_err(failed)
@@ -47,7 +51,7 @@ pub(super) fn assemble(tile: &Tile) -> Result<Vec<u8>, Error> {
 
 impl Assembler<'_> {
     fn wide(&self) -> bool {
-        self.tile.isa == Isa::Avx512
+        self.tile.isa.vectors() == Isa::Avx512
     }
     fn register(&self, index: usize) -> Register {
         (if self.wide() { Register::ZMM0 } else { Register::YMM0 }) + index as u32
@@ -64,7 +68,7 @@ impl Assembler<'_> {
     fn bytes(&self) -> i64 {
         self.tile.isa.lanes() as i64 * 4
     }
-    fn push(&mut self, instruction: Instruction) {
+    pub(super) fn push(&mut self, instruction: Instruction) {
         self.code.push(instruction);
     }
     fn memory(base: Register, offset: i64) -> MemoryOperand {
@@ -86,7 +90,9 @@ impl Assembler<'_> {
 
     /// Loop `depth` around the tile and those inside.
     fn around(&mut self, depth: usize) -> Result<(), IcedError> {
-        let Some(&turn) = self.tile.around.get(depth) else { return self.product() };
+        let Some(&turn) = self.tile.around.get(depth) else {
+            return if self.tile.isa == Isa::Amx { self.tiles() } else { self.product() };
+        };
         let top = self.label;
         self.label += 1;
         if turn.count > 1 {
@@ -138,7 +144,7 @@ impl Assembler<'_> {
     }
 
     /// Loop `depth` and those inside; leaves A and B where they were before.
-    fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
+    pub(super) fn loops(&mut self, depth: usize) -> Result<(), IcedError> {
         let this = self.tile.loops[depth];
         let innermost = depth + 1 == self.tile.loops.len();
         let counter = if innermost { INNERMOST } else { COUNTERS[self.tile.around.len() + depth] };
@@ -174,10 +180,16 @@ impl Assembler<'_> {
     }
 
     fn unroll(&self) -> usize {
+        if self.tile.isa == Isa::Amx {
+            return 2;
+        }
         (32 / (self.tile.rows * self.tile.vectors)).clamp(2, 8)
     }
 
     fn step(&mut self, k: usize) -> Result<(), IcedError> {
+        if self.tile.isa == Isa::Amx {
+            return self.multiply_tiles(k);
+        }
         for op in self.tile.step(k) {
             match op {
                 MicroOp::LoadB { vector, offset } => {
@@ -192,17 +204,25 @@ impl Assembler<'_> {
         Ok(())
     }
 
+    /// Adds the products of 512-bit vectors: of f32, or of pairs of bf16, which are added up.
+    fn multiply_add(&self) -> Code {
+        if self.tile.isa == Isa::Avx512Bf16 {
+            Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32
+        } else {
+            Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er
+        }
+    }
     fn multiply(&mut self, row: usize, offset: i64) -> Result<(), IcedError> {
         if self.wide() && self.tile.vectors == 1 {
             for v in 0..self.tile.vectors {
                 let number = MemoryOperand::new(A, Register::None, 1, offset, 1, true, Register::None);
                 let (acc, b) = (self.accumulator(row, v), self.vector(v));
-                self.push(Instruction::with3(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, acc, b, number)?);
+                self.push(Instruction::with3(self.multiply_add(), acc, b, number)?);
             }
             return Ok(());
         }
         let (load, fma) = if self.wide() {
-            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er)
+            (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, self.multiply_add())
         } else {
             (Code::VEX_Vbroadcastss_ymm_m32, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256)
         };

@@ -179,9 +179,7 @@ impl Transform {
             let mut values: Vec<Vector> = Vec::with_capacity(steps.len());
             for step in steps {
                 let value = match *step {
-                    VectorStep::Load(row, column) => {
-                        b.load(Place { pointer: 0, offset: self.from.at(row, column), lanes })
-                    }
+                    VectorStep::Load(row, column) => b.load(Place::new(0, self.from.at(row, column), lanes)),
                     VectorStep::Add(x, y) => b.arithmetic(Arithmetic::Add, values[x], values[y]),
                     VectorStep::Sub(x, y) => b.arithmetic(Arithmetic::Sub, values[x], values[y]),
                     VectorStep::Scale(factor, x) => {
@@ -193,7 +191,7 @@ impl Transform {
                         b.mul_add(values[x], factor, values[y])
                     }
                     VectorStep::Store(row, column, value) => {
-                        b.store(Place { pointer: 1, offset: self.to.at(row, column), lanes }, values[value]);
+                        b.store(Place::new(1, self.to.at(row, column), lanes), values[value]);
                         values[value]
                     }
                 };

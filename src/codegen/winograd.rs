@@ -7,9 +7,12 @@
 //!  weight gradient  dw = Gᵀ [ Σ tiles (Bᵀ x B) ⊙ (A dy Aᵀ) ] G
 //! ```
 //!
-//! With channels each ⊙ is (m+2)² matrix products. The polynomial points are 0, ±1, ∞ for m = 2, and ±2 besides for
-//! m = 4. A [`Line`] is one of the matrices as a straight line of operations over vectors;
+//! With channels each ⊙ is (m+2)² matrix products. The points of interpolation are 0, ±1, ∞ for m = 2. For m = 4 they are
+//! 0, ±1/√2, ±√2, ∞, not the usual 0, ±1, ±2, ∞: the matrices' numbers are closer to one, as is what lies between, and
+//! the rounding error of a convolution is half as large. A [`Line`] is one of the matrices as a straight line of operations over vectors;
 //! [`super::transform`] applies it to the columns and then to the rows of a tile.
+
+use std::fmt;
 
 /// Taps of the kernel, both ways.
 pub(super) const TAPS: usize = 3;
@@ -41,6 +44,13 @@ impl Form {
     }
 }
 
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let m = self.outputs();
+        write!(f, "F({m}×{m})")
+    }
+}
+
 /// One operation of a line; operands are inputs (first) and earlier steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum LineStep {
@@ -68,6 +78,10 @@ pub(super) struct Line {
 
 use LineStep::{Add, MulAdd, Scale, Sub};
 
+/// The points of F(4×4) besides 0 and ∞, both with both signs.
+const LOW: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const HIGH: f32 = std::f32::consts::SQRT_2;
+
 /// Bᵀ: tiles of the convolution's input.
 pub(super) fn input(form: Form) -> Line {
     match form {
@@ -80,18 +94,18 @@ pub(super) fn input(form: Form) -> Line {
         Form::Four => Line {
             inputs: 6,
             steps: &[
-                MulAdd(-5.0, 2, 4), // 6: x4 - 5 x2
-                MulAdd(4.0, 0, 6),
-                MulAdd(-4.0, 2, 4), // 8: x4 - 4 x2
-                MulAdd(-4.0, 1, 3), // 9: x3 - 4 x1
-                Add(8, 9),
-                Sub(8, 9),
-                Sub(4, 2), // 12
-                Sub(3, 1), // 13
-                MulAdd(2.0, 13, 12),
-                MulAdd(-2.0, 13, 12),
-                MulAdd(-5.0, 3, 5), // 16: x5 - 5 x3
-                MulAdd(4.0, 1, 16),
+                MulAdd(-2.5, 2, 4), // 6
+                Add(0, 6),
+                MulAdd(-2.0, 2, 4), // 8
+                MulAdd(-2.0, 1, 3), // 9
+                MulAdd(LOW, 9, 8),
+                MulAdd(-LOW, 9, 8),
+                MulAdd(-0.5, 2, 4), // 12
+                MulAdd(-0.5, 1, 3), // 13
+                MulAdd(HIGH, 13, 12),
+                MulAdd(-HIGH, 13, 12),
+                MulAdd(-2.5, 3, 5), // 16
+                Add(1, 16),
             ],
             outputs: &[7, 10, 11, 14, 15, 17],
             groups: &[&[1, 2], &[3, 4], &[0, 5]],
@@ -117,12 +131,14 @@ pub(super) fn output(form: Form) -> Line {
                 Sub(3, 4), // 9
                 Add(0, 6), // 10
                 Add(10, 8),
-                MulAdd(2.0, 9, 7),
-                MulAdd(4.0, 8, 6),
-                Add(7, 5), // 14
-                MulAdd(8.0, 9, 14),
+                Scale(LOW, 7), // 12
+                MulAdd(HIGH, 9, 12),
+                Scale(0.5, 6), // 14
+                MulAdd(2.0, 8, 14),
+                MulAdd(0.5 * LOW, 7, 5), // 16
+                MulAdd(2.0 * HIGH, 9, 16),
             ],
-            outputs: &[11, 12, 13, 15],
+            outputs: &[11, 13, 15, 17],
             groups: &[&[0, 2], &[1, 3]],
         },
     }
@@ -140,18 +156,16 @@ pub(super) fn weight(form: Form) -> Line {
         Form::Four => Line {
             inputs: 3,
             steps: &[
-                Scale(0.25, 0),
-                Add(0, 2), // 4
-                Add(4, 1),
-                Sub(4, 1),
-                Scale(-1.0 / 6.0, 5),
-                Scale(-1.0 / 6.0, 6),
-                MulAdd(4.0, 2, 0), // 9
-                Scale(1.0 / 24.0, 9),
-                MulAdd(1.0 / 12.0, 1, 10),
-                MulAdd(-1.0 / 12.0, 1, 10),
+                MulAdd(0.5, 2, 0), // 3
+                Scale(-2.0 / 3.0, 3),
+                MulAdd(-2.0 / 3.0 * LOW, 1, 4),
+                MulAdd(2.0 / 3.0 * LOW, 1, 4),
+                MulAdd(2.0, 2, 0), // 7
+                Scale(1.0 / 6.0, 7),
+                MulAdd(1.0 / 6.0 * HIGH, 1, 8),
+                MulAdd(-1.0 / 6.0 * HIGH, 1, 8),
             ],
-            outputs: &[3, 7, 8, 11, 12, 2],
+            outputs: &[0, 5, 6, 9, 10, 2],
             groups: &[&[1, 2], &[3, 4], &[0, 5]],
         },
     }
@@ -169,14 +183,14 @@ pub(super) fn gradient(form: Form) -> Line {
         Form::Four => Line {
             inputs: 4,
             steps: &[
-                Add(0, 2), // 4
-                Add(1, 3), // 5
-                Add(4, 5),
-                Sub(4, 5),
-                MulAdd(4.0, 2, 0), // 8
-                MulAdd(4.0, 3, 1), // 9
-                MulAdd(2.0, 9, 8),
-                MulAdd(-2.0, 9, 8),
+                MulAdd(0.5, 2, 0), // 4
+                MulAdd(0.5, 3, 1), // 5
+                MulAdd(LOW, 5, 4),
+                MulAdd(-LOW, 5, 4),
+                MulAdd(2.0, 2, 0), // 8
+                MulAdd(2.0, 3, 1), // 9
+                MulAdd(HIGH, 9, 8),
+                MulAdd(-HIGH, 9, 8),
             ],
             outputs: &[0, 6, 7, 10, 11, 3],
             groups: &[&[1, 2], &[3, 4], &[0, 5]],
@@ -196,19 +210,18 @@ pub(super) fn weight_gradient(form: Form) -> Line {
         Form::Four => Line {
             inputs: 6,
             steps: &[
-                Add(1, 2), // 6
-                Add(3, 4), // 7
-                Sub(2, 1), // 8
-                Sub(3, 4), // 9
-                Scale(0.25, 0),
-                MulAdd(-1.0 / 6.0, 6, 10),
-                MulAdd(1.0 / 24.0, 7, 11),
-                Scale(1.0 / 6.0, 8),
-                MulAdd(1.0 / 12.0, 9, 13),
-                Sub(7, 6), // 15
-                MulAdd(1.0 / 6.0, 15, 5),
+                Add(1, 2),                // 6
+                Add(3, 4),                // 7
+                Sub(2, 1),                // 8
+                Sub(3, 4),                // 9
+                MulAdd(-2.0 / 3.0, 6, 0), // 10
+                MulAdd(1.0 / 6.0, 7, 10),
+                Scale(2.0 / 3.0 * LOW, 8), // 12
+                MulAdd(1.0 / 6.0 * HIGH, 9, 12),
+                Sub(7, 6), // 14
+                MulAdd(1.0 / 3.0, 14, 5),
             ],
-            outputs: &[12, 14, 16],
+            outputs: &[11, 13, 15],
             groups: &[&[0, 2], &[1]],
         },
     }

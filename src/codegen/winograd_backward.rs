@@ -11,14 +11,15 @@
 use cranelift_codegen::ir::Value;
 
 use super::algorithm::BackwardForms;
-use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
 use super::emit::{Count, Emit};
+use super::half::Element;
 use super::isa::Isa;
 use super::tile::{Calls, Tile};
 use super::winograd::TAPS;
 use super::winograd_filter::Filter;
 use super::winograd_forward::{Convolution, Taker};
-use super::winograd_grid::Grid;
+use super::winograd_grid::{Grid, clear_around};
 
 /// Gradients of a convolution by Winograd. Arguments: operands, results, then the rotated, transposed weight in
 /// Winograd's domain if there is a data gradient.
@@ -34,6 +35,15 @@ pub(super) struct WinogradBackward {
     pub(super) data: Option<(Bound, usize)>,
     /// Makes x, and the argument of the partial weight gradients.
     pub(super) filter: Option<(Bound, usize)>,
+}
+
+/// The grids of the data gradient and of the weight gradient, of which those `wanted` share the groups of images.
+pub(super) fn grids(isa: Isa, g: &Geometry, forms: BackwardForms, wanted: [bool; 2], chunks: usize) -> [Grid; 2] {
+    let images = g.images.div_ceil(chunks);
+    let of = [(forms.data, g.size, [g.co, g.ci]), (forms.filter, g.output, [g.ci, g.co])];
+    let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size, c), _)| Grid::group(form, size, c, images));
+    let group = groups.max().unwrap_or(1);
+    of.map(|(form, size, channels)| Grid::new(isa, form, size, channels, group))
 }
 
 struct Layout {
@@ -52,13 +62,7 @@ impl WinogradBackward {
     }
     /// The grids of the data gradient and of the weight gradient.
     fn grids(&self) -> [Grid; 2] {
-        let g = &self.geometry;
-        let images = g.images.div_ceil(self.chunks);
-        let of = [(self.forms.data, g.size), (self.forms.filter, g.output)];
-        let wanted = [self.data.is_some(), self.filter.is_some()];
-        let groups = of.iter().zip(wanted).filter(|w| w.1).map(|(&(form, size), _)| Grid::group(form, size, images));
-        let group = groups.max().unwrap_or(1);
-        of.map(|(form, size)| Grid::new(self.isa, form, size, group))
+        grids(self.isa, &self.geometry, self.forms, [self.data.is_some(), self.filter.is_some()], self.chunks)
     }
     fn layout(&self) -> Layout {
         let g = &self.geometry;
@@ -79,7 +83,9 @@ impl WinogradBackward {
         let x = (x, scratch.take(&[x[0], x[1], padded(g.ci)]));
         let row_dy = (dy.0[1] * padded(g.co)) as i64 * F;
         let row_x = (x.0[1] * padded(g.ci)) as i64 * F;
-        let filter = self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], &mut scratch));
+        let images = g.images.is_multiple_of(self.chunks).then(|| g.images / self.chunks);
+        let filter =
+            self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], images, &mut scratch));
         let data = self.data.as_ref().map(|_| Convolution::new(data, [g.co, g.ci], row_dy, &mut scratch));
         Layout { dy, x, data, filter, bytes: scratch.bytes }
     }
@@ -98,13 +104,19 @@ impl WinogradBackward {
         let g = &self.geometry;
         let layout = self.layout();
         let scratch = e.scratch();
-        let block = |e: &mut Emit<'_>, ([rows, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| {
-            let base = e.offset(scratch, at);
-            e.clear(base, rows * columns * padded(channels) * 4);
-            Block { base, columns, pixel: padded(channels) as i64 * F, low }
+        let block = |e: &mut Emit<'_>, ([_, columns], at): ([usize; 2], i64), channels: usize, low: [usize; 2]| Block {
+            base: e.offset(scratch, at),
+            columns,
+            pixel: padded(channels) as i64 * F,
+            low,
+            element: Element::F32,
         };
         let dy = block(e, layout.dy, g.co, self.low());
         let x = block(e, layout.x, g.ci, [0, 1].map(|a| g.conv.padding[a][0]));
+        clear_around(e, &dy, layout.dy.0[0], g.output, g.co);
+        if self.filter.is_some() {
+            clear_around(e, &x, layout.x.0[0], g.size, g.ci);
+        }
         let inner = e.offset(dy.base, dy.inner());
         self.gradient.clear_sums(e, g.co);
         let programs = [self.filter.as_ref(), self.data.as_ref()];
@@ -115,17 +127,12 @@ impl WinogradBackward {
             filter.clear(e);
         }
         let (first, count) = e.chunk_range(g.images, self.chunks);
-        let mut of_input: Vec<usize> = programs.into_iter().flatten().flat_map(|(p, _)| p.full_arguments()).collect();
+        let mut of_input: Vec<Tensor> = programs.into_iter().flatten().flat_map(|(p, _)| p.tensors()).collect();
         of_input.sort_unstable();
         of_input.dedup();
-        let of_output = self.gradient.full_arguments();
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&of_input, g.input_bytes()), (&of_output, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
-        }
+        let of_output = self.gradient.tensors();
+        let mut walked = walk(e, &of_input, first, g.input_bytes());
+        walked.extend(walk(e, &of_output, first, g.output_bytes()));
         let fill = |e: &mut Emit<'_>, pointers: &[Value]| {
             let (at_input, at_output) = pointers.split_at(of_input.len());
             self.gradient.fill(e, &Cursor::new(&of_output, at_output), g.output, g.co, &dy);
@@ -134,7 +141,7 @@ impl WinogradBackward {
             }
         };
         let data = layout.data.zip(self.data.as_ref()).map(|(convolution, (result, weight))| {
-            (convolution, Taker { result, arguments: &of_input }, e.argument(*weight))
+            (convolution, Taker { result, tensors: &of_input }, e.argument(*weight))
         });
         let grids = self.grids();
         let steps: Vec<i64> = walked.iter().map(|w| w.1).collect();

@@ -29,18 +29,28 @@ pub(super) struct Filter {
     pub(super) w: Spectrum,
     /// Offset of the sums in scratch.
     sums: i64,
+    /// Whether a chunk's sums are those of one batch of products.
+    once: bool,
     /// Offset of the weight gradient with rows of whole panels, where channels are ragged.
     ragged: Option<i64>,
 }
 
 impl Filter {
-    /// Takes its memory from `scratch`; the blocks of x and dy have rows of `rows` bytes.
-    pub(super) fn new(grid: Grid, channels: [usize; 2], rows: [i64; 2], scratch: &mut Scratch) -> Filter {
+    /// Takes its memory from `scratch`; the blocks of x and dy have rows of `rows` bytes; a chunk has `images`,
+    /// if all have the same.
+    pub(super) fn new(
+        grid: Grid,
+        channels: [usize; 2],
+        rows: [i64; 2],
+        images: Option<usize>,
+        scratch: &mut Scratch,
+    ) -> Filter {
         let [ci, co] = channels;
         let (v, w) = (grid.spectrum(scratch, ci), grid.spectrum(scratch, co));
         let sums = scratch.take(&[grid.form.products(), plane(ci * padded(co)) as usize / 4]);
         let ragged = (!co.is_multiple_of(PANEL)).then(|| scratch.take(&[TAPS * TAPS, ci, padded(co)]));
-        Filter { grid, channels, rows, v, w, sums, ragged }
+        let once = images == Some(grid.group) && grid.capacity() == grid.group * grid.image_tiles();
+        Filter { grid, channels, rows, v, w, sums, once, ragged }
     }
     fn plane(&self) -> i64 {
         plane(self.channels[0] * padded(self.channels[1]))
@@ -57,14 +67,17 @@ impl Filter {
             a: Operand { plane: self.v.plane, row: F, column: self.v.tile },
             b: Operand { plane: self.w.plane, row: self.w.tile, column: F },
             c: Operand { plane: self.plane(), row: columns as i64 * F, column: F },
-            accumulate: true,
+            accumulate: !self.once,
         }
     }
     pub(super) fn tiles(&self) -> Vec<Tile> {
         self.grid.counts().into_iter().flat_map(|tiles| self.batch(tiles).tiles()).collect()
     }
-    /// Zeroes the sums.
+    /// Zeroes the sums, if anything is added to them.
     pub(super) fn clear(&self, e: &mut Emit<'_>) {
+        if self.once {
+            return;
+        }
         let scratch = e.scratch();
         let sums = e.offset(scratch, self.sums);
         e.clear(sums, self.grid.form.products() * self.plane() as usize);
@@ -116,8 +129,8 @@ impl Filter {
         .emit(e, sums, whole);
         if self.ragged.is_some() {
             let copy = Program::operand(0);
-            let from = Access { base: whole, row: 0, column: padded(co) as i64 * F };
-            let dense = Access { base: to, row: 0, column: co as i64 * F };
+            let from = Access::new(whole, 0, padded(co) as i64 * F);
+            let dense = Access::new(to, 0, co as i64 * F);
             Region {
                 program: &copy,
                 extent: Extent { rows: Count::Static(1), columns: Count::Static(TAPS * TAPS * ci), channels: co },

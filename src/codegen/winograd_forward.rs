@@ -1,20 +1,24 @@
 //! Winograd convolution, forward.
 //!
 //! ```text
-//!  for each group of images of the chunk (one, or as many as give the products rows enough)
+//!  for each group of images of the chunk (one, or as many as give the products rows enough; with few images a chunk is
+//!  a band of tile rows of one)
 //!    source program ──▶ zero-padded block ──Bᵀ·B──▶ V        a band of tile rows, or the images' all
 //!    M = V · U                                               (m+2)² products of [tiles, ci] and [ci, co]
 //!    for each tile row: M ──Aᵀ·A──▶ m rows; result program on them ──▶ outputs, sums
 //! ```
 
-use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, padded};
+use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
+use super::conv_forward::{fill_band, share};
 use super::emit::{Count, Emit};
+use super::half::Element;
+use super::isa::Isa;
 use super::region::{Access, Extent};
 use super::tile::{Calls, Tile};
-use super::winograd::{input, output};
-use super::winograd_grid::{Batch, Grid, Operand, Spectrum, plane};
+use super::winograd::{Form, TAPS, input, output};
+use super::winograd_grid::{Batch, Grid, Operand, Spectrum, clear_around, plane};
 
 /// A convolution from a padded block to rows of pixels by Winograd: forward, and the data gradient on dy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +38,7 @@ pub(super) struct Convolution {
 pub(super) struct Taker<'k> {
     pub(super) result: &'k Bound,
     /// Arguments that are walked with the result.
-    pub(super) arguments: &'k [usize],
+    pub(super) tensors: &'k [Tensor],
 }
 
 impl Convolution {
@@ -72,31 +76,36 @@ impl Convolution {
         let (v, m) = (e.offset(scratch, self.v.offset), e.offset(scratch, self.m.offset));
         self.batch(tiles).emit(e, calls, v, weight, m);
     }
-    /// `rows` tile rows of M from `m` on through the result program; `pointers` are at the first row of pixels. The
-    /// last of an image's tile rows are `last`.
+    /// `rows` tile rows of M from `m` on through the result program; `pointers` are at the first row of pixels. The last
+    /// tile row has `last` rows of pixels.
     pub(super) fn gather(
         &self,
         e: &mut Emit<'_>,
         taker: &Taker<'_>,
         pointers: &[Value],
         m: Value,
-        (rows, last): (usize, bool),
+        (rows, last): (usize, Count),
     ) {
         let size = self.grid.form.outputs();
-        let too_many = if last { self.grid.tiles()[0] * size - self.grid.output[0] } else { 0 };
         let dense = (self.grid.output[1] * self.channels[1]) as i64 * F;
         let tile_row = self.grid.tiles()[1] as i64 * self.m.tile;
         let mut walked = vec![(m, tile_row)];
         walked.extend(pointers.iter().map(|&p| (p, size as i64 * dense)));
-        let whole = rows - usize::from(too_many > 0);
+        let cut = !matches!(last, Count::Static(n) if n == size);
+        let whole = rows - usize::from(cut);
         e.repeat(Count::Static(whole), &walked, &[], |e, at, _| {
-            self.tile_row(e, taker, at, size);
+            self.tile_row(e, taker, at, Count::Static(size));
             Vec::new()
         });
-        if too_many > 0 {
+        if cut {
             let at: Vec<Value> = walked.iter().map(|&(p, stride)| e.offset(p, whole as i64 * stride)).collect();
-            self.tile_row(e, taker, &at, size - too_many);
+            self.tile_row(e, taker, &at, last);
         }
+    }
+    /// Rows of pixels of an image's last tile row.
+    fn last(&self) -> Count {
+        let size = self.grid.form.outputs();
+        Count::Static(size - (self.grid.tiles()[0] * size - self.grid.output[0]))
     }
     /// All tile rows of `images` images; `pointers` are at the first image.
     pub(super) fn gather_images(&self, e: &mut Emit<'_>, taker: &Taker<'_>, pointers: &[Value], images: usize) {
@@ -106,19 +115,19 @@ impl Convolution {
         let mut walked = vec![(m, self.grid.image_tiles() as i64 * self.m.tile)];
         walked.extend(pointers.iter().map(|&p| (p, image)));
         e.repeat(Count::Static(images), &walked, &[], |e, at, _| {
-            self.gather(e, taker, &at[1..], at[0], (self.grid.tiles()[0], true));
+            self.gather(e, taker, &at[1..], at[0], (self.grid.tiles()[0], self.last()));
             Vec::new()
         });
     }
     /// One tile row, of which `rows` rows of pixels count; `at` is M, then the taker's pointers.
-    fn tile_row(&self, e: &mut Emit<'_>, taker: &Taker<'_>, at: &[Value], rows: usize) {
+    fn tile_row(&self, e: &mut Emit<'_>, taker: &Taker<'_>, at: &[Value], rows: Count) {
         let scratch = e.scratch();
         let to = e.offset(scratch, self.rows);
         self.grid.gather(output(self.grid.form), self.m).emit(e, at[0], to);
         let (columns, channels) = (self.grid.output[1], self.channels[1]);
-        let extent = Extent { rows: Count::Static(rows), columns: Count::Static(columns), channels };
-        let anchor = Access { base: to, row: self.grid.row(self.m), column: self.m.tile };
-        let cursor = Cursor::new(taker.arguments, &at[1..]);
+        let extent = Extent { rows, columns: Count::Static(columns), channels };
+        let anchor = Access::new(to, self.grid.row(self.m), self.m.tile);
+        let cursor = Cursor::new(taker.tensors, &at[1..]);
         taker.result.region(e, &cursor, extent, (columns * channels) as i64 * F, Some(anchor)).emit(e);
     }
     /// One image's bands, one after the other: block to V to M to rows.
@@ -145,7 +154,7 @@ impl Convolution {
                 let mut walked = vec![(e.offset(block, pixels * self.row), (rows * size) as i64 * self.row)];
                 walked.extend(pointers.iter().map(|&p| (e.offset(p, pixels * dense), (rows * size) as i64 * dense)));
                 before += turns * rows;
-                let last = before == all;
+                let last = if before == all { self.last() } else { Count::Static(size) };
                 e.repeat(Count::Static(turns), &walked, &[], |e, at, _| {
                     self.scatter(e, at[0], v, rows);
                     self.multiply(e, calls, weight, rows * columns);
@@ -169,6 +178,25 @@ pub(super) struct WinogradForward {
     pub(super) weight: usize,
 }
 
+/// The grid of a forward convolution in so many chunks: images, or bands of an image's tile rows if there are more.
+pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> Grid {
+    let channels = [g.ci, g.co];
+    let group = Grid::group(form, g.output, channels, g.images.div_ceil(chunks));
+    let grid = Grid::new(isa, form, g.output, channels, group);
+    let bands = chunks / g.images.max(1);
+    if bands > 1 { Grid { band: grid.tiles()[0] / bands, ..grid } } else { grid }
+}
+
+/// The chunks that come next to `wanted`: where an image is cut into bands, each has as many whole tile rows.
+pub(super) fn chunks(g: &Geometry, form: Form, wanted: usize) -> usize {
+    let bands = wanted / g.images.max(1);
+    if bands <= 1 {
+        return wanted;
+    }
+    let rows = g.output[0].div_ceil(form.outputs());
+    g.images * (1..=bands.min(rows)).rev().find(|&bands| rows.is_multiple_of(bands)).unwrap_or(1)
+}
+
 struct Layout {
     block: i64,
     convolution: Convolution,
@@ -178,15 +206,19 @@ struct Layout {
 impl WinogradForward {
     /// Makes each chunk one image; `false` if there are others than `images`.
     pub(super) fn cut(&mut self, images: usize) -> bool {
-        let Grid { isa, form, output, .. } = self.grid;
         self.chunks = images;
-        self.grid = Grid::new(isa, form, output, Grid::group(form, output, 1));
+        self.grid = grid(self.grid.isa, &self.geometry, self.grid.form, images);
         self.geometry.images == images
+    }
+    /// Rows of the block: an image's, or a band's.
+    fn block_rows(&self) -> usize {
+        let rows = if self.chunks > self.geometry.images { self.grid.band } else { self.grid.tiles()[0] };
+        rows * self.grid.form.outputs() + TAPS - 1
     }
     fn layout(&self) -> Layout {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
-        let [rows, columns] = self.grid.block();
+        let (rows, columns) = (self.block_rows(), self.grid.block()[1]);
         let block = scratch.take(&[rows, columns, padded(g.ci)]);
         let row = (columns * padded(g.ci)) as i64 * F;
         let convolution = Convolution::new(self.grid, [g.ci, g.co], row, &mut scratch);
@@ -206,23 +238,25 @@ impl WinogradForward {
         let convolution = layout.convolution;
         let scratch = e.scratch();
         let base = e.offset(scratch, layout.block);
-        let [rows, columns] = self.grid.block();
         let low = [0, 1].map(|a| g.conv.padding[a][0]);
-        let block = Block { base, columns, pixel: padded(g.ci) as i64 * F, low };
-        e.clear(base, rows * columns * padded(g.ci) * 4);
+        let block =
+            Block { base, columns: self.grid.block()[1], pixel: padded(g.ci) as i64 * F, low, element: Element::F32 };
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let weight = e.argument(self.weight);
-        let (first, count) = e.chunk_range(g.images, self.chunks);
-        let (inputs, outputs) = (self.source.full_arguments(), self.result.full_arguments());
-        let mut walked: Vec<(Value, i64)> = Vec::new();
-        for (arguments, bytes) in [(&inputs, g.input_bytes()), (&outputs, g.output_bytes())] {
-            for &argument in arguments {
-                let base = e.argument(argument);
-                walked.push((e.at(base, first, bytes), bytes));
-            }
+        let (first, count, band) = share(e, g.images, self.chunks);
+        let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
+        let mut walked = walk(e, &inputs, first, g.input_bytes());
+        walked.extend(walk(e, &outputs, first, g.output_bytes()));
+        let taker = Taker { result: &self.result, tensors: &outputs };
+        if let Some(band) = band {
+            e.clear(base, self.block_rows() * block.row() as usize);
+            let (at_input, at_output) = walked.split_at(inputs.len());
+            let pointers = |walked: &[(Value, i64)]| walked.iter().map(|w| w.0).collect::<Vec<_>>();
+            self.band(e, calls, &taker, &block, (&inputs, &pointers(at_input)), (&pointers(at_output), band));
+            return;
         }
-        let taker = Taker { result: &self.result, arguments: &outputs };
+        clear_around(e, &block, self.block_rows(), g.size, g.ci);
         let (tiles, v) = (self.grid.image_tiles(), e.offset(scratch, convolution.v.offset));
         self.grid.groups(e, count, &walked, &|e, at, images| {
             let fill = |e: &mut Emit<'_>, pointers: &[Value]| {
@@ -244,5 +278,39 @@ impl WinogradForward {
             convolution.multiply(e, calls, weight, images * tiles);
             convolution.gather_images(e, &taker, at_output, images);
         });
+    }
+    /// One band of the image at the pointers; the block is clear.
+    fn band(
+        &self,
+        e: &mut Emit<'_>,
+        calls: &Calls<'_>,
+        taker: &Taker<'_>,
+        block: &Block,
+        inputs: (&[Tensor], &[Value]),
+        (outputs, band): (&[Value], Value),
+    ) {
+        let g = &self.geometry;
+        let convolution = self.layout().convolution;
+        let size = self.grid.form.outputs();
+        let rows = self.grid.band;
+        let first = e.at_index(band, rows * size);
+        let above = e.int(block.low[0] as i64);
+        let start = e.b.ins().isub(first, above);
+        fill_band(e, &self.source, g, inputs, block, (start, self.block_rows()));
+        let scratch = e.scratch();
+        let (v, m) = (e.offset(scratch, convolution.v.offset), e.offset(scratch, convolution.m.offset));
+        convolution.scatter(e, block.base, v, rows);
+        let weight = e.argument(self.weight);
+        convolution.multiply(e, calls, weight, rows * self.grid.tiles()[1]);
+        let dense = (g.output[1] * g.co) as i64 * F;
+        let outputs: Vec<Value> = outputs.iter().map(|&p| e.at(p, first, dense)).collect();
+        let last = if g.output[0].is_multiple_of(size) {
+            Count::Static(size)
+        } else {
+            let (before, most) = (e.int((g.output[0] - (rows - 1) * size) as i64), e.int(size as i64));
+            let left = e.b.ins().isub(before, first);
+            Count::Dynamic(e.min(left, most))
+        };
+        convolution.gather(e, taker, &outputs, m, (rows, last));
     }
 }

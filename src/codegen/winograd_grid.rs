@@ -13,7 +13,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::{F, Scratch, padded};
+use super::conv::{Block, F, Scratch, padded};
 use super::emit::{Count, Emit};
 use super::isa::Isa;
 use super::tile::{Calls, Loop, Tile, Turn, tile_size};
@@ -22,6 +22,15 @@ use super::winograd::{Form, Line};
 
 /// Tiles that the products should have at a time.
 const TILES: usize = 32;
+/// The same where the weight's planes are too large to stay in the second-level cache from one time to the next.
+const TILES_OF_LARGE: usize = 64;
+/// Bytes that stay in the second-level cache beside the tiles.
+pub(super) const CACHED: usize = 1 << 20;
+
+/// Tiles that the products of these channels should have at a time.
+fn wanted(form: Form, [k, columns]: [usize; 2]) -> usize {
+    if form.products() * k * columns * 4 > CACHED { TILES_OF_LARGE } else { TILES }
+}
 
 /// The tiles over an output, and how many are taken together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,20 +126,43 @@ impl Batch {
     }
 }
 
+/// Zeroes what is around an image of `size` pixels in a block of `rows` rows, and where its channels are ragged the
+/// whole block: what is filled with an image again and again.
+pub(super) fn clear_around(e: &mut Emit<'_>, block: &Block, rows: usize, size: [usize; 2], channels: usize) {
+    let row = block.row() as usize;
+    if channels != padded(channels) {
+        return e.clear(block.base, rows * row);
+    }
+    let [above, left] = block.low;
+    let pixel = block.pixel as usize;
+    let [below, right] = [rows - above - size[0], block.columns - left - size[1]];
+    e.clear(block.base, above * row);
+    let under = e.offset(block.base, ((rows - below) * row) as i64);
+    e.clear(under, below * row);
+    let first = e.offset(block.base, (above * row) as i64);
+    e.repeat(Count::Static(size[0]), &[(first, row as i64)], &[], |e, at, _| {
+        e.clear(at[0], left * pixel);
+        let behind = e.offset(at[0], ((left + size[1]) * pixel) as i64);
+        e.clear(behind, right * pixel);
+        Vec::new()
+    });
+}
+
 impl Grid {
-    /// Tiles over `output`, `group` images at a time.
-    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], group: usize) -> Grid {
+    /// Tiles over `output` for products of these channels, `group` images at a time.
+    pub(super) fn new(isa: Isa, form: Form, output: [usize; 2], channels: [usize; 2], group: usize) -> Grid {
         let grid = Grid { isa, form, output, group, band: 1 };
         let [rows, columns] = grid.tiles();
-        let bands = if group > 1 { 1 } else { rows.div_ceil(TILES.div_ceil(columns)) };
+        let bands = if group > 1 { 1 } else { rows.div_ceil(wanted(form, channels).div_ceil(columns)) };
         Grid { band: rows.div_ceil(bands), ..grid }
     }
     /// Images that are taken together, of a chunk's `images`, so that there are tiles enough over `output`.
-    pub(super) fn group(form: Form, output: [usize; 2], images: usize) -> usize {
+    pub(super) fn group(form: Form, output: [usize; 2], channels: [usize; 2], images: usize) -> usize {
         let tiles: usize = output.map(|pixels| pixels.div_ceil(form.outputs())).iter().product();
+        let wanted = wanted(form, channels);
         // a divisor of the chunk's images leaves none for a second, smaller group
-        let enough = |&group: &usize| images.is_multiple_of(group) && group * tiles >= TILES;
-        (1..images).find(enough).unwrap_or(images).clamp(1, TILES.div_ceil(tiles))
+        let enough = |&group: &usize| images.is_multiple_of(group) && group * tiles >= wanted;
+        (1..images).find(enough).unwrap_or(images).clamp(1, (2 * wanted).div_ceil(tiles))
     }
 
     /// Rows and columns of tiles.

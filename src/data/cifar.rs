@@ -13,8 +13,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::classes;
-use super::dataset::{Dataset, check_labels};
 use super::error::DataError;
+use super::images::{Images, Split, check_labels};
 
 /// Height and width of an image.
 const SIDE: usize = 32;
@@ -100,19 +100,10 @@ impl Layout {
     }
 }
 
-/// The two parts of a CIFAR data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cifar {
-    /// What to train on: 50,000 images in the full sets.
-    pub train: Dataset,
-    /// What to test on: 10,000 images in the full sets.
-    pub test: Dataset,
-}
-
 /// Reads records from memory; `origin` names them in errors.
 ///
 /// Errors: no bytes, no whole number of records, a label without a class.
-pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Dataset, DataError> {
+pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Images, DataError> {
     layout.check_length(bytes.len() as u64, origin)?;
     let records = bytes.chunks_exact(layout.record_size());
     let labels: Vec<u8> = records.clone().map(|record| record[layout.label_index()]).collect();
@@ -129,7 +120,7 @@ pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Dataset,
         }
     }
     let class_names = layout.class_names().iter().map(|&name| name.into()).collect();
-    Dataset::new(images, labels, SHAPE, class_names)
+    Images::new(images, labels, SHAPE, class_names)
 }
 
 /// Reads one file of records.
@@ -137,11 +128,11 @@ pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Dataset,
 /// Errors: as [`read_bytes`], a file that is missing or cannot be read, and one of more records than the largest
 /// official file of the layout: 10,000 for CIFAR-10, 50,000 for CIFAR-100. The length is checked before the file is
 /// read.
-pub fn read_file(layout: Layout, path: &Path) -> Result<Dataset, DataError> {
+pub fn read_file(layout: Layout, path: &Path) -> Result<Images, DataError> {
     read_at_most(layout, path, layout.most_records())
 }
 
-fn read_at_most(layout: Layout, path: &Path, most: u64) -> Result<Dataset, DataError> {
+fn read_at_most(layout: Layout, path: &Path, most: u64) -> Result<Images, DataError> {
     let origin = path.display().to_string();
     let file = File::open(path).map_err(DataError::io("read", path))?;
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
@@ -191,7 +182,7 @@ const KNOWN: [Files; 2] = [
 /// official archive with them.
 ///
 /// Errors: none of the files is there, some are missing, or one is bad (as [`read_file`]).
-pub fn load_dir(dir: &Path) -> Result<Cifar, DataError> {
+pub fn load_dir(dir: &Path) -> Result<Split, DataError> {
     for files in &KNOWN {
         for place in [dir.to_path_buf(), dir.join(files.folder)] {
             let names = || files.train.iter().chain([&files.test]);
@@ -225,14 +216,14 @@ fn not_a_directory(error: io::Error) -> io::Result<bool> {
     if error.kind() == io::ErrorKind::NotADirectory { Ok(false) } else { Err(error) }
 }
 
-fn read_all(files: &Files, place: &Path) -> Result<Cifar, DataError> {
+fn read_all(files: &Files, place: &Path) -> Result<Split, DataError> {
     let read = |name: &str| read_file(files.layout, &place.join(name));
     let mut train = read(files.train[0])?;
     for name in &files.train[1..] {
         train.append(&read(name)?)?;
     }
     let test = read_at_most(files.layout, &place.join(files.test), files.test_records)?;
-    Ok(Cifar { train, test })
+    Ok(Split { train, test })
 }
 
 #[cfg(test)]

@@ -1,188 +1,222 @@
-//! Images and labels in memory, checked once when they are put together so that nothing after has to.
+//! Where samples come from: anything that knows how many there are and can make each of them.
 
+use std::sync::Arc;
+
+use super::array::{Array, Sample, Target, Values, check_class};
 use super::error::DataError;
 
-/// Labelled images of one size: `u8` pixels in NHWC order and one class index an image.
-///
-/// A `Dataset` that exists is consistent: it has as many labels as images, and every label names a class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dataset {
-    images: Vec<u8>,
-    labels: Vec<u8>,
-    shape: [usize; 3],
-    class_names: Vec<String>,
+/// Samples by their index, made on any thread and in any order.
+pub trait Dataset: Send + Sync {
+    /// Number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sample `index`: the same each time, whatever was asked before.
+    ///
+    /// Errors name the file and the place.
+    fn get(&self, index: usize) -> Result<Sample, DataError>;
+
+    /// The name of every class, by its index; empty where there are none.
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
+
+    /// Where sample `index` comes from, for the messages of errors: its file, or its number.
+    fn origin(&self, index: usize) -> String {
+        format!("sample {index}")
+    }
 }
 
-impl Dataset {
-    /// Puts images and labels together.
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        (**self).get(index)
+    }
+
+    fn class_names(&self) -> &[String] {
+        (**self).class_names()
+    }
+
+    fn origin(&self, index: usize) -> String {
+        (**self).origin(index)
+    }
+}
+
+/// Samples in memory, from any iterator: `Samples::collect(iterator)`.
+///
+/// ```
+/// use outrigger::data::{Array, Dataset, Sample, Samples, Target};
+///
+/// let squares = (0..10).map(|x| {
+///     let input = Array::new([1], vec![x as f32])?;
+///     Ok(Sample { input, target: Target::Values(vec![(x * x) as f32]) })
+/// });
+/// assert_eq!(Samples::collect(squares)?.len(), 10);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples(Vec<Sample>);
+
+impl Samples {
+    /// Takes all samples of an iterator.
     ///
-    /// `images` holds n×height×width×channels bytes for `shape` = [height, width, channels], `labels` n class
-    /// indices, and `class_names` a name for each class. Errors: sizes that do not fit together, an empty shape or
-    /// list of classes, a label without a class.
-    pub fn new(
-        images: Vec<u8>,
-        labels: Vec<u8>,
-        shape: [usize; 3],
-        class_names: Vec<String>,
-    ) -> Result<Dataset, DataError> {
-        let bytes = shape.iter().try_fold(labels.len(), |n, &d| n.checked_mul(d).filter(|_| d > 0));
-        if bytes != Some(images.len()) {
+    /// Errors: the first of the iterator's.
+    pub fn collect(samples: impl IntoIterator<Item = Result<Sample, DataError>>) -> Result<Samples, DataError> {
+        samples.into_iter().collect::<Result<_, _>>().map(Samples)
+    }
+}
+
+impl Dataset for Samples {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        self.0.get(index).cloned().ok_or_else(|| DataError::index(index, self.0.len()))
+    }
+}
+
+/// Arrays in memory: the samples are the slices of an array along its first dimension, as in PyTorch's
+/// `TensorDataset`.
+///
+/// ```
+/// use outrigger::data::{Array, ArrayDataset, Dataset};
+///
+/// let inputs = Array::new([3, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+/// let data = ArrayDataset::classes(inputs, vec![0, 1, 1], 2)?;
+/// assert_eq!(data.get(1)?.input, Array::new([2], vec![2.0, 3.0])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayDataset {
+    inputs: Array,
+    targets: Targets,
+    class_names: Vec<String>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Targets {
+    None,
+    Classes(Vec<i32>),
+    Values(Vec<f32>),
+}
+
+impl ArrayDataset {
+    /// Inputs without targets, to predict from; the shape is [n, …].
+    ///
+    /// Errors: an array without dimensions.
+    pub fn unlabelled(inputs: Array) -> Result<ArrayDataset, DataError> {
+        let Some(&len) = inputs.shape().first() else {
             return Err(DataError::Mismatch {
-                what: "images of a data set",
-                expected: format!("{} × {shape:?} bytes", labels.len()),
-                found: format!("{} bytes", images.len()),
+                what: "inputs of a data set",
+                expected: "the shape [n, …]".into(),
+                found: "[]".into(),
             });
+        };
+        Ok(ArrayDataset { inputs, targets: Targets::None, class_names: Vec::new(), len })
+    }
+
+    /// Inputs [n, …] and the class of each, one of `classes`.
+    ///
+    /// Errors: another number of labels than inputs, a label without a class.
+    pub fn classes(inputs: Array, labels: Vec<i32>, classes: usize) -> Result<ArrayDataset, DataError> {
+        let data = ArrayDataset::unlabelled(inputs)?;
+        data.check_targets(labels.len())?;
+        for (record, &label) in labels.iter().enumerate() {
+            check_class(label.into(), classes, record, || "the labels".to_string())?;
         }
-        if class_names.is_empty() {
-            return Err(DataError::Mismatch {
-                what: "classes of a data set",
-                expected: "at least one".into(),
-                found: "none".into(),
-            });
+        let class_names = (0..classes).map(|class| class.to_string()).collect();
+        Ok(ArrayDataset { targets: Targets::Classes(labels), class_names, ..data })
+    }
+
+    /// Inputs [n, …] and numbers [n, …] for each.
+    ///
+    /// Errors: another number of targets than inputs.
+    pub fn values(inputs: Array, targets: Array) -> Result<ArrayDataset, DataError> {
+        let data = ArrayDataset::unlabelled(inputs)?;
+        data.check_targets(targets.shape().first().copied().unwrap_or(0))?;
+        Ok(ArrayDataset { targets: Targets::Values(targets.into_floats()), ..data })
+    }
+
+    fn check_targets(&self, found: usize) -> Result<(), DataError> {
+        if found == self.len {
+            return Ok(());
         }
-        check_labels(&labels, class_names.len(), "the data set")?;
-        Ok(Dataset { images, labels, shape, class_names })
+        Err(DataError::Mismatch {
+            what: "targets of a data set",
+            expected: format!("{}, as many as inputs", self.len),
+            found: found.to_string(),
+        })
+    }
+}
+
+impl Dataset for ArrayDataset {
+    fn len(&self) -> usize {
+        self.len
     }
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let len = self.len;
+        if index >= len {
+            return Err(DataError::index(index, len));
+        }
+        let values = match self.inputs.values() {
+            Values::Bytes(values) => Values::Bytes(row(values, index, len).to_vec()),
+            Values::Floats(values) => Values::Floats(row(values, index, len).to_vec()),
+        };
+        let target = match &self.targets {
+            Targets::None => Target::None,
+            Targets::Classes(labels) => Target::Class(labels[index]),
+            Targets::Values(values) => Target::Values(row(values, index, len).to_vec()),
+        };
+        Ok(Sample { input: Array::new(&self.inputs.shape()[1..], values)?, target })
     }
 
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// [height, width, channels] of every image.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// All pixels, n×height×width×channels.
-    pub fn images(&self) -> &[u8] {
-        &self.images
-    }
-
-    /// Pixels of image `index`, height×width×channels, or `None` beyond the last.
-    pub fn image(&self, index: usize) -> Option<&[u8]> {
-        let size = self.image_size();
-        let start = index.checked_mul(size)?;
-        self.images.get(start..start.checked_add(size)?)
-    }
-
-    /// Bytes in one image: height×width×channels.
-    pub fn image_size(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// The class index of every image.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
-    }
-
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.class_names.len()
-    }
-
-    /// The name of every class, by its index.
-    pub fn class_names(&self) -> &[String] {
+    fn class_names(&self) -> &[String] {
         &self.class_names
     }
-
-    /// The images at `indices`, in that order: a split, or a few to overfit on.
-    ///
-    /// Errors: an index beyond the last image.
-    pub fn select(&self, indices: &[usize]) -> Result<Dataset, DataError> {
-        let mut images = Vec::with_capacity(indices.len().saturating_mul(self.image_size()));
-        let mut labels = Vec::with_capacity(indices.len());
-        for &index in indices {
-            let (Some(image), Some(&label)) = (self.image(index), self.labels.get(index)) else {
-                return Err(DataError::Option {
-                    option: "index",
-                    value: index,
-                    allowed: format!("the data set has {} images", self.len()),
-                });
-            };
-            images.extend_from_slice(image);
-            labels.push(label);
-        }
-        Dataset::new(images, labels, self.shape, self.class_names.clone())
-    }
-
-    /// Adds the images of `other` after these.
-    ///
-    /// Errors: another image shape, or other classes.
-    pub fn append(&mut self, other: &Dataset) -> Result<(), DataError> {
-        if self.shape != other.shape {
-            return Err(DataError::Mismatch {
-                what: "image shape of an appended data set",
-                expected: format!("{:?}", self.shape),
-                found: format!("{:?}", other.shape),
-            });
-        }
-        if self.class_names != other.class_names {
-            return Err(DataError::Mismatch {
-                what: "classes of an appended data set",
-                expected: self.class_names.join(", "),
-                found: other.class_names.join(", "),
-            });
-        }
-        // Exactly: the usual doubling would take another 150 MB for CIFAR-10.
-        self.images.reserve_exact(other.images.len());
-        self.images.extend_from_slice(&other.images);
-        self.labels.extend_from_slice(&other.labels);
-        Ok(())
-    }
 }
 
-/// Errors with the first label that names none of `classes` classes.
-pub(super) fn check_labels(labels: &[u8], classes: usize, origin: &str) -> Result<(), DataError> {
-    match labels.iter().position(|&label| usize::from(label) >= classes) {
-        None => Ok(()),
-        Some(record) => Err(DataError::Label { origin: origin.to_string(), record, label: labels[record], classes }),
-    }
+/// Slice `index` of `len` equal ones.
+fn row<T>(values: &[T], index: usize, len: usize) -> &[T] {
+    let size = values.len() / len;
+    &values[index * size..][..size]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(n: usize) -> Vec<String> {
-        (0..n).map(|i| i.to_string()).collect()
+    fn counting(shape: &[usize]) -> Array {
+        Array::new(shape, (0..shape.iter().product()).map(|i: usize| i as f32).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
-    fn parts_that_do_not_fit_are_refused() {
-        let new = |images: usize, labels: &[u8], shape, classes| {
-            Dataset::new(vec![0; images], labels.to_vec(), shape, names(classes))
-        };
-        assert!(new(12, &[0, 1], [2, 1, 3], 2).is_ok());
-        assert!(matches!(new(11, &[0, 1], [2, 1, 3], 2), Err(DataError::Mismatch { .. })));
-        assert!(matches!(new(0, &[0, 1], [0, 1, 3], 2), Err(DataError::Mismatch { .. })));
-        assert!(matches!(new(0, &[0, 1], [usize::MAX, 2, 3], 2), Err(DataError::Mismatch { .. })));
-        assert!(matches!(new(0, &[], [2, 1, 3], 0), Err(DataError::Mismatch { .. })));
-        let error = new(12, &[0, 2], [2, 1, 3], 2).unwrap_err().to_string();
-        assert_eq!(error, "the data set: record 1 has the label 2, but the 2 classes are numbered 0 to 1");
+    fn samples_are_slices_along_the_first_dimension() {
+        let data = ArrayDataset::values(counting(&[4, 2, 3]), counting(&[4, 2])).unwrap();
+        let sample = data.get(2).unwrap();
+        assert_eq!(sample.input, Array::new([2, 3], vec![12., 13., 14., 15., 16., 17.]).unwrap());
+        assert_eq!(sample.target, Target::Values(vec![4., 5.]));
+        assert!(data.get(4).is_err());
+        let data = ArrayDataset::unlabelled(Array::new([3, 0], vec![0u8; 0]).unwrap()).unwrap();
+        assert_eq!(data.get(2).unwrap().input.shape(), [0]);
     }
 
     #[test]
-    fn select_and_append_move_whole_images() {
-        let all = Dataset::new((0..8).collect(), vec![0, 1, 2, 0], [1, 2, 1], names(3)).unwrap();
-        let some = all.select(&[3, 1]).unwrap();
-        assert_eq!((some.images(), some.labels()), (&[6, 7, 2, 3][..], &[0, 1][..]));
-        assert!(all.select(&[4]).is_err());
-        assert_eq!(all.image(4), None);
-        assert_eq!(all.image(usize::MAX), None);
-
-        let mut both = some.clone();
-        both.append(&all).unwrap();
-        assert_eq!(both.len(), 6);
-        assert_eq!(both.image(2), all.image(0));
-        let other = Dataset::new(vec![], vec![], [2, 1, 1], names(3)).unwrap();
-        assert!(both.append(&other).is_err());
-        let other = Dataset::new(vec![], vec![], [1, 2, 1], names(2)).unwrap();
-        assert!(both.append(&other).is_err());
+    fn what_does_not_fit_is_refused() {
+        let message = |result: Result<ArrayDataset, DataError>| result.unwrap_err().to_string();
+        assert!(message(ArrayDataset::unlabelled(counting(&[]))).starts_with("inputs of a data set"));
+        assert!(message(ArrayDataset::classes(counting(&[3]), vec![0; 2], 1)).contains("expected 3"));
+        assert!(message(ArrayDataset::classes(counting(&[2]), vec![0, 7], 5)).contains("record 1 has the label 7"));
+        assert!(message(ArrayDataset::values(counting(&[3]), counting(&[4, 2]))).contains("found 4"));
+        assert!(message(ArrayDataset::values(counting(&[3]), counting(&[]))).contains("found 0"));
     }
 }

@@ -70,7 +70,7 @@ pub enum DataError {
     /// A label that names no class.
     #[error(
         "{origin}: record {record} has the label {label}, but the {classes} classes are numbered 0 to {}",
-        classes - 1
+        classes.saturating_sub(1)
     )]
     Label {
         /// The file, or what else the bytes came from.
@@ -78,13 +78,13 @@ pub enum DataError {
         /// Index of the record, from 0.
         record: usize,
         /// The label found.
-        label: u8,
+        label: i64,
         /// How many classes there are.
         classes: usize,
     },
 
     /// A directory without a data set.
-    #[error("no CIFAR data in {}: looked for {looked_for}", dir.display())]
+    #[error("no data set in {}: looked for {looked_for}", dir.display())]
     NotFound {
         /// The directory asked for.
         dir: PathBuf,
@@ -112,13 +112,31 @@ pub enum DataError {
         found: String,
     },
 
+    /// A file that is damaged, or of another format.
+    #[error("{file}: {reason}")]
+    Format {
+        /// The file, or what else the bytes came from.
+        file: String,
+        /// What is wrong, and where.
+        reason: String,
+    },
+
+    /// What went wrong with one sample.
+    #[error("{origin}: {source}")]
+    At {
+        /// The sample: its file, or its index.
+        origin: String,
+        /// What went wrong.
+        source: Box<DataError>,
+    },
+
     /// An option outside its range.
     #[error("{option} = {value}: {allowed}")]
     Option {
         /// The option's name.
         option: &'static str,
         /// The value given.
-        value: usize,
+        value: String,
         /// What is allowed.
         allowed: String,
     },
@@ -176,6 +194,16 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// An index beyond the last sample.
+    pub(super) fn index(index: usize, samples: usize) -> DataError {
+        DataError::option("index", index, format!("the data set has {samples} samples"))
+    }
+
+    /// An option outside its range.
+    pub(super) fn option(option: &'static str, value: impl ToString, allowed: impl Into<String>) -> DataError {
+        DataError::Option { option, value: value.to_string(), allowed: allowed.into() }
+    }
+
     /// A function that wraps an [`io::Error`] with what was tried on which path, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         move |source| DataError::Io { action, path: path.to_path_buf(), source }

@@ -1,4 +1,4 @@
-//! From a data set to batches: order, augmentation, and threads that work ahead.
+//! From a data set to batches: order, transforms, and threads that work ahead.
 //!
 //! What is in batch k of an epoch follows from the options alone (see `random`), never from the number of threads
 //! or from their timing.
@@ -7,25 +7,25 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::augment::{Augment, scale};
+use super::array::{Target, check_class};
+use super::batch::Batch;
 use super::dataset::Dataset;
 use super::error::DataError;
 use super::ordered::Ordered;
-use super::random::{Use, shuffle, stream};
+use super::random::{Random, Use};
+use super::transform::{BatchTransform, Transform};
 
 /// More threads than this is a slip of the keyboard.
 const MAX_WORKERS: usize = 1024;
 
-/// How a [`Loader`] makes batches.
+/// How a [`DataLoader`] makes batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Images in a batch, at least 1. Default 32.
+    /// Samples in a batch, at least 1. Default 32.
     pub batch_size: usize,
     /// Whether every epoch has its own random order. Default true.
     pub shuffle: bool,
-    /// How images are varied, if they are. Default not.
-    pub augment: Option<Augment>,
-    /// What order and augmentation are drawn from. Default 0.
+    /// What order and transforms are drawn from. Default 0.
     pub seed: u64,
     /// Threads that make batches, at most 1024; with 0 the caller's thread makes each batch when it asks for it.
     /// Default 1.
@@ -33,99 +33,96 @@ pub struct LoaderOptions {
     /// Batches kept ready, besides the one each thread is making; rounded up to a multiple of the threads.
     /// Default 2.
     pub prefetch: usize,
-    /// Whether the images after the last full batch are left out. Default false: they make a smaller batch.
+    /// Whether the samples after the last full batch are left out. Default false: they make a smaller batch.
     pub drop_last: bool,
 }
 
 impl Default for LoaderOptions {
     fn default() -> Self {
-        LoaderOptions {
-            batch_size: 32,
-            shuffle: true,
-            augment: None,
-            seed: 0,
-            workers: 1,
-            prefetch: 2,
-            drop_last: false,
-        }
-    }
-}
-
-/// Images and labels of one step.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Batch {
-    /// Pixels / 255 in NHWC order: n×height×width×channels.
-    pub images: Vec<f32>,
-    /// Class index of each image: n.
-    pub labels: Vec<i32>,
-}
-
-impl Batch {
-    /// Number of images, n.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image: never so in a batch from a [`Loader`].
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        LoaderOptions { batch_size: 32, shuffle: true, seed: 0, workers: 1, prefetch: 2, drop_last: false }
     }
 }
 
 /// Makes the batches of any epoch of a data set.
-#[derive(Debug, Clone)]
-pub struct Loader {
+#[derive(Clone)]
+pub struct DataLoader {
     source: Arc<Source>,
 }
 
 /// What is the same in every epoch, shared with the threads.
-#[derive(Debug)]
+#[derive(Clone)]
 struct Source {
-    data: Arc<Dataset>,
+    data: Arc<dyn Dataset>,
     options: LoaderOptions,
-    /// Buffers of batches that were given back.
-    spare: Mutex<Vec<Batch>>,
+    transform: Option<Arc<dyn Transform>>,
+    batch_transforms: Vec<Arc<dyn BatchTransform>>,
+    spare: Arc<Spare>,
 }
 
-impl Loader {
-    /// Checks the options against the data set.
+/// Buffers of batches that were given back.
+type Spare = Mutex<Vec<Batch>>;
+
+impl fmt::Debug for DataLoader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samples = self.source.data.len();
+        f.debug_struct("DataLoader").field("samples", &samples).field("options", &self.source.options).finish()
+    }
+}
+
+impl DataLoader {
+    /// Checks the options against the data set, which may be shared: an `Arc` of a data set is one.
     ///
-    /// Errors: a data set or a batch without images, too many workers, a padding as large as the images, and
-    /// `drop_last` with less than one batch of images.
-    pub fn new(data: Arc<Dataset>, options: LoaderOptions) -> Result<Loader, DataError> {
-        let refuse = |option, value, allowed: String| Err(DataError::Option { option, value, allowed });
+    /// Errors: a data set or a batch without samples, too many workers, and `drop_last` with less than one batch of
+    /// samples.
+    pub fn new(data: impl Dataset + 'static, options: LoaderOptions) -> Result<DataLoader, DataError> {
+        let refuse = |option, value: usize, allowed: String| Err(DataError::option(option, value, allowed));
         if data.is_empty() {
             return Err(DataError::Mismatch {
                 what: "data set to load",
-                expected: "at least one image".into(),
+                expected: "at least one sample".into(),
                 found: "none".into(),
             });
         }
         if options.batch_size == 0 {
-            return refuse("batch_size", 0, "a batch holds at least one image".into());
+            return refuse("batch_size", 0, "a batch holds at least one sample".into());
         }
         if options.workers > MAX_WORKERS {
             return refuse("workers", options.workers, format!("at most {MAX_WORKERS} threads"));
         }
         if options.drop_last && options.batch_size > data.len() {
-            let allowed = format!("drop_last leaves no batch of the {} images", data.len());
+            let allowed = format!("drop_last leaves no batch of the {} samples", data.len());
             return refuse("batch_size", options.batch_size, allowed);
         }
-        if let Some(augment) = &options.augment {
-            augment.check(data.shape())?;
-        }
-        let spare = Mutex::new(Vec::new());
-        Ok(Loader { source: Arc::new(Source { data, options, spare }) })
+        let source = Source {
+            data: Arc::new(data),
+            options,
+            transform: None,
+            batch_transforms: Vec::new(),
+            spare: Arc::default(),
+        };
+        Ok(DataLoader { source: Arc::new(source) })
+    }
+
+    /// Changes every input with `transform`, in place of one given before.
+    pub fn transform(mut self, transform: impl Transform + 'static) -> DataLoader {
+        Arc::make_mut(&mut self.source).transform = Some(Arc::new(transform));
+        self
+    }
+
+    /// Changes every batch with `transform`, after those given before.
+    pub fn batch_transform(mut self, transform: impl BatchTransform + 'static) -> DataLoader {
+        Arc::make_mut(&mut self.source).batch_transforms.push(Arc::new(transform));
+        self
     }
 
     /// Batches in an epoch.
     pub fn batches(&self) -> usize {
-        let (images, options) = (self.source.data.len(), &self.source.options);
-        if options.drop_last { images / options.batch_size } else { images.div_ceil(options.batch_size) }
+        let (samples, options) = (self.source.data.len(), &self.source.options);
+        if options.drop_last { samples / options.batch_size } else { samples.div_ceil(options.batch_size) }
     }
 
     /// The data set.
-    pub fn data(&self) -> &Arc<Dataset> {
+    pub fn data(&self) -> &Arc<dyn Dataset> {
         &self.source.data
     }
 
@@ -141,17 +138,17 @@ impl Loader {
         let options = source.options;
         let mut order: Vec<usize> = (0..source.data.len()).collect();
         if options.shuffle {
-            shuffle(&mut order, &mut stream(options.seed, epoch, Use::Order, 0));
+            Random::keyed(options.seed, epoch, Use::Order, 0).shuffle(&mut order);
         }
         let make = Arc::new(move |index: usize| {
             let start = index * options.batch_size;
             let end = order.len().min(start.saturating_add(options.batch_size));
-            source.make(epoch, &order[start..end])
+            source.make(epoch, index, &order[start..end])
         });
         Epoch { items: Ordered::new(self.batches(), options.workers, options.prefetch, make) }
     }
 
-    /// Gives a batch's memory back for a later one. A loop that does so allocates nothing once it runs.
+    /// Gives a batch's memory back for a later one.
     pub fn recycle(&self, batch: Batch) {
         let options = &self.source.options;
         let mut spare = self.source.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,21 +160,25 @@ impl Loader {
 }
 
 impl Source {
-    fn make(&self, epoch: u64, indices: &[usize]) -> Result<Batch, DataError> {
+    fn make(&self, epoch: u64, number: usize, indices: &[usize]) -> Result<Batch, DataError> {
         let mut batch = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let (data, size) = (&self.data, self.data.image_size());
-        batch.images.resize(indices.len() * size, 0.0);
-        batch.labels.clear();
-        for (&index, out) in indices.iter().zip(batch.images.chunks_exact_mut(size)) {
-            let image = &data.images()[index * size..][..size];
-            match &self.options.augment {
-                Some(augment) => {
-                    let draw = augment.draw(self.options.seed, epoch, index as u64);
-                    augment.apply(draw, data.shape(), image, out)?;
-                }
-                None => scale(image, out),
+        batch.clear();
+        for &index in indices {
+            let mut sample = self.data.get(index)?;
+            let at = |error| DataError::At { origin: self.data.origin(index), source: Box::new(error) };
+            let classes = self.data.class_names().len();
+            if let (Target::Class(label), 1..) = (&sample.target, classes) {
+                check_class((*label).into(), classes, index, || self.data.origin(index))?;
             }
-            batch.labels.push(i32::from(data.labels()[index]));
+            if let Some(transform) = &self.transform {
+                let mut random = Random::keyed(self.options.seed, epoch, Use::Transform, index as u64);
+                sample.input = transform.apply(sample.input, &mut random).map_err(at)?;
+            }
+            batch.push(sample).map_err(at)?;
+        }
+        let mut random = Random::keyed(self.options.seed, epoch, Use::Batch, number as u64);
+        for transform in &self.batch_transforms {
+            transform.apply(&mut batch, &mut random)?;
         }
         Ok(batch)
     }
@@ -211,19 +212,20 @@ impl FusedIterator for Epoch {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Images;
 
     /// `n` images of one pixel and one channel whose value is their index.
-    fn counting(n: usize) -> Arc<Dataset> {
+    fn counting(n: usize) -> Arc<Images> {
         let labels = (0..n).map(|i| (i % 10) as u8).collect();
         let names = (0..10).map(|i| i.to_string()).collect();
-        Arc::new(Dataset::new((0..n).map(|i| i as u8).collect(), labels, [1, 1, 1], names).unwrap())
+        Arc::new(Images::new((0..n).map(|i| i as u8).collect(), labels, [1, 1, 1], names).unwrap())
     }
 
     /// The indices of the images of an epoch, batch by batch.
-    fn indices(loader: &Loader, epoch: u64) -> Vec<Vec<usize>> {
+    fn indices(loader: &DataLoader, epoch: u64) -> Vec<Vec<usize>> {
         let batches = loader.epoch(epoch).map(|batch| {
             let batch = batch.unwrap();
-            let found: Vec<usize> = batch.images.iter().map(|v| (v * 255.0).round() as usize).collect();
+            let found: Vec<usize> = batch.inputs.iter().map(|v| (v * 255.0).round() as usize).collect();
             assert!(found.iter().zip(&batch.labels).all(|(i, &label)| (i % 10) as i32 == label));
             loader.recycle(batch);
             found
@@ -236,7 +238,7 @@ mod tests {
         for (n, batch_size) in [(1, 1), (10, 3), (12, 4), (255, 32), (7, 100), (5, usize::MAX)] {
             for workers in [0, 1, 3] {
                 let options = LoaderOptions { batch_size, workers, seed: 5, ..LoaderOptions::default() };
-                let loader = Loader::new(counting(n), options).unwrap();
+                let loader = DataLoader::new(counting(n), options).unwrap();
                 let batches = indices(&loader, 2);
                 assert_eq!(batches.len(), loader.batches());
                 assert!(batches[..batches.len() - 1].iter().all(|b| b.len() == batch_size));
@@ -251,7 +253,7 @@ mod tests {
     fn order_follows_seed_and_epoch() {
         let order = |shuffle, seed, epoch| {
             let options = LoaderOptions { batch_size: 7, shuffle, seed, ..LoaderOptions::default() };
-            indices(&Loader::new(counting(100), options).unwrap(), epoch).concat()
+            indices(&DataLoader::new(counting(100), options).unwrap(), epoch).concat()
         };
         assert_eq!(order(false, 1, 3), (0..100).collect::<Vec<_>>());
         assert_eq!(order(true, 1, 3), order(true, 1, 3));
@@ -262,19 +264,19 @@ mod tests {
     #[test]
     fn drop_last_leaves_full_batches() {
         let options = LoaderOptions { batch_size: 4, drop_last: true, ..LoaderOptions::default() };
-        let loader = Loader::new(counting(11), options).unwrap();
+        let loader = DataLoader::new(counting(11), options).unwrap();
         assert_eq!(indices(&loader, 0).iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
     }
 
     #[test]
     fn recycled_memory_is_used_again() {
         let options = LoaderOptions { batch_size: 4, workers: 0, ..LoaderOptions::default() };
-        let loader = Loader::new(counting(11), options).unwrap();
+        let loader = DataLoader::new(counting(11), options).unwrap();
         let mut epoch = loader.epoch(0);
         let first = epoch.next().unwrap().unwrap();
-        let address = first.images.as_ptr();
+        let address = first.inputs.as_ptr();
         loader.recycle(first);
-        assert_eq!(epoch.next().unwrap().unwrap().images.as_ptr(), address);
+        assert_eq!(epoch.next().unwrap().unwrap().inputs.as_ptr(), address);
         for _ in 0..100 {
             loader.recycle(Batch::default());
         }
@@ -283,19 +285,17 @@ mod tests {
 
     #[test]
     fn impossible_options_are_refused() {
-        let message = |data: Arc<Dataset>, options| Loader::new(data, options).unwrap_err().to_string();
+        let message = |data: Arc<Images>, options| DataLoader::new(data, options).unwrap_err().to_string();
         let options = LoaderOptions::default();
         assert_eq!(
             message(counting(3), LoaderOptions { batch_size: 0, ..options }),
-            "batch_size = 0: a batch holds at least one image"
+            "batch_size = 0: a batch holds at least one sample"
         );
         assert_eq!(
             message(counting(3), LoaderOptions { drop_last: true, ..options }),
-            "batch_size = 32: drop_last leaves no batch of the 3 images"
+            "batch_size = 32: drop_last leaves no batch of the 3 samples"
         );
         assert!(message(counting(3), LoaderOptions { workers: 5000, ..options }).starts_with("workers = 5000"));
-        let augment = Some(Augment::default());
-        assert!(message(counting(3), LoaderOptions { augment, ..options }).starts_with("pad = 4"));
         assert!(message(counting(0), options).starts_with("data set to load"));
     }
 }

@@ -17,8 +17,9 @@ use std::io::Read;
 use flate2::read::ZlibDecoder;
 use rayon::prelude::*;
 
-use super::cifar::{Cifar, Layout, read_bytes};
+use super::cifar::{Layout, read_bytes};
 use super::error::DataError;
+use super::images::Split;
 
 static ASSET: &[u8] = include_bytes!("../../assets/cifar10-sample.bin");
 
@@ -34,7 +35,7 @@ const MAX_RECORDS: usize = 60_000;
 /// The embedded sample: 3,750 training and 750 test images of CIFAR-10.
 ///
 /// Errors: the sample is damaged, which is an error of the build.
-pub fn sample() -> Result<Cifar, DataError> {
+pub fn sample() -> Result<Split, DataError> {
     let mut parts = unpack(ASSET)?
         .par_iter()
         .map(|records| read_bytes(Layout::Cifar10, records, "the embedded sample"))
@@ -45,7 +46,7 @@ pub fn sample() -> Result<Cifar, DataError> {
     for part in parts {
         train.append(&part)?;
     }
-    Ok(Cifar { train, test })
+    Ok(Split { train, test })
 }
 
 fn damaged(reason: impl Into<String>) -> DataError {

@@ -23,10 +23,12 @@ mod build;
 mod layers;
 mod losses;
 mod patch;
+mod random;
 mod text;
 mod verify;
 
 pub use layers::{ConvOptions, Normalized, PoolOptions};
+pub use losses::{Loss, Reduction};
 pub use patch::Patch;
 
 /// A node. Prints as `%7`.

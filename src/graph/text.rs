@@ -315,7 +315,7 @@ impl<'a> Cursor<'a> {
     }
     /// `f32[2,3]`
     fn tensor_type(&mut self) -> Result<TensorType, Error> {
-        let dtypes = [DType::F32, DType::I32, DType::U8];
+        let dtypes = [DType::F32, DType::Bf16, DType::I32, DType::U8];
         let Some(&dtype) = dtypes.iter().find(|dtype| self.take(&format!("{dtype}["))) else {
             return self.fail("expected a type such as `f32[2,3]`");
         };

@@ -43,6 +43,7 @@ fn rich() -> Graph {
     let fused = Fused {
         anchor: Anchor::ConvBackward { conv, input: shape(x), weight: shape(w), data: true, filter: true },
         chunks: 2,
+        precision: Default::default(),
         source: Program::operand(1),
         gradient: Program {
             steps: vec![Step::Operand(2), Step::Constant(f32::INFINITY), Step::Binary(Binary::Min, 0, 1)],

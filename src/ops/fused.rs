@@ -8,14 +8,14 @@
 //!   operand 0: weight   ──▶ └────────┘ ──▶ partial weight gradients
 //! ```
 //!
-//! A program is a straight line of steps in SSA form over f32. Results, in this order: the source
+//! A program is a straight line of steps in SSA form over f32; operands in bf16 are widened when they are read. Results, in this order: the source
 //! program's outputs, the gradient program's, the result program's, then the partial weight gradients.
 
 use serde::{Deserialize, Serialize};
 
 use super::conv::Conv2d;
 use super::{Binary, Mismatch, Unary, expect_f32, source};
-use crate::types::{Shape, TensorType};
+use crate::types::{DType, Precision, Shape, TensorType};
 
 /// The kernel that the programs surround.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,8 +95,34 @@ pub enum Step {
 pub enum Output {
     /// The step's value, stored.
     Full(usize),
+    /// The step's value, stored in bf16.
+    Bf16(usize),
     /// The step's value summed over all axes but the last within each chunk: `[chunks, channels]`.
     Sums(usize),
+}
+
+impl Output {
+    /// The step whose value it is.
+    pub fn step(self) -> usize {
+        match self {
+            Output::Full(step) | Output::Bf16(step) | Output::Sums(step) => step,
+        }
+    }
+    /// The same output of another step.
+    pub fn of(self, step: usize) -> Output {
+        match self {
+            Output::Full(_) => Output::Full(step),
+            Output::Bf16(_) => Output::Bf16(step),
+            Output::Sums(_) => Output::Sums(step),
+        }
+    }
+    /// Whether every element is stored.
+    pub fn is_full(self) -> bool {
+        match self {
+            Output::Full(_) | Output::Bf16(_) => true,
+            Output::Sums(_) => false,
+        }
+    }
 }
 
 /// A straight line of element-wise steps over one shape: what a fused kernel does besides its anchor.
@@ -147,7 +173,9 @@ impl Program {
                     let Some(ty) = inputs.get(i) else {
                         return Err(Mismatch::new(format!("step {at} reads operand {i} of {}", inputs.len())));
                     };
-                    expect_f32(ty, "an operand of a program")?;
+                    if !(ty.dtype == DType::Bf16 && ty.shape == *shape) {
+                        expect_f32(ty, "an operand of a program")?;
+                    }
                     let simple = ty.shape == *shape || ty.shape == channel || ty.shape.rank() == 0;
                     let fits = simple || (any_broadcast && shape.broadcast(&ty.shape).as_ref() == Some(shape));
                     if !fits {
@@ -163,9 +191,7 @@ impl Program {
             }
         }
         let known = |s: usize| s < self.steps.len();
-        let outputs = self.outputs.iter().all(|o| match *o {
-            Output::Full(s) | Output::Sums(s) => known(s),
-        });
+        let outputs = self.outputs.iter().all(|o| known(o.step()));
         if !known(self.value) || !outputs {
             return Err(Mismatch::new("a program's value or output names a step that does not exist"));
         }
@@ -175,6 +201,7 @@ impl Program {
     fn results(&self, shape: &Shape, chunks: usize) -> impl Iterator<Item = TensorType> {
         self.outputs.iter().map(move |o| match o {
             Output::Full(_) => TensorType::f32(shape.clone()),
+            Output::Bf16(_) => TensorType::new(DType::Bf16, shape.clone()),
             Output::Sums(_) => TensorType::f32([chunks, shape.last()]),
         })
     }
@@ -188,6 +215,10 @@ pub struct Fused {
     /// Pieces the work is cut into; partial sums have one row for each. From [`chunks_for`], never from
     /// the number of threads.
     pub chunks: usize,
+    /// With [`Precision::Bf16`] a convolution rounds what it multiplies (x, dy and the weight) to bf16; products are added
+    /// in f32. Means nothing for `Map`.
+    #[serde(default)]
+    pub precision: Precision,
     /// Makes `x` (unused by `Map` and by a backward pass without `filter`).
     pub source: Program,
     /// Makes `dy` (backward only).
@@ -231,6 +262,27 @@ impl Fused {
     /// Whether the result program is in use.
     pub fn has_result(&self) -> bool {
         !matches!(self.anchor, Anchor::ConvBackward { data: false, .. })
+    }
+    /// The shapes that the source, gradient and result programs work on, or `None` if the anchor's window does not
+    /// fit, or if there are several shapes.
+    pub fn shapes(&self) -> Option<[Shape; 3]> {
+        let (conv, input, weight) = match &self.anchor {
+            Anchor::Map(shape) => return Some([shape.clone(), shape.clone(), shape.clone()]),
+            Anchor::Maps { .. } => return None,
+            Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
+                (conv, input, weight)
+            }
+        };
+        let extent = |axis: usize| conv.window(axis, weight.0[axis]).output(input.0[axis + 1], conv.padding[axis]);
+        let output = Shape(vec![input.0[0], extent(0)?, extent(1)?, weight.0[3]]);
+        let result = if self.has_gradient() { input.clone() } else { output.clone() };
+        Some([input.clone(), output, result])
+    }
+    /// Whether anything is rounded to bf16.
+    pub fn rounds(&self) -> bool {
+        let programs = [&self.source, &self.gradient, &self.result];
+        self.precision == Precision::Bf16
+            || programs.iter().any(|p| p.outputs.iter().any(|o| matches!(o, Output::Bf16(_))))
     }
     /// Items that are cut into chunks: images, or for a map the rows before the last axis, or the elements of
     /// all segments.

@@ -136,6 +136,10 @@ impl Op {
     /// [`Mismatch`] says what does not fit.
     pub fn infer(&self, inputs: &[&TensorType]) -> Result<Vec<TensorType>, Mismatch> {
         let results = self.infer_family(inputs)?;
+        let half = |ty: &TensorType| ty.dtype == DType::Bf16;
+        if !matches!(self, Op::Fused(_)) && (results.iter().any(half) || inputs.iter().any(|ty| half(ty))) {
+            return Err(Mismatch::new("only fused kernels hold bf16; compile in that precision instead"));
+        }
         results.iter().try_for_each(source::check_type).map(|()| results)
     }
 

@@ -6,6 +6,8 @@
 //!     ▶ pair-backward ▶ epilogue ▶ prologue ▶ chains ▶ updates ──▶ Fused kernels, coefficients, what has no anchor
 //! ```
 //!
+//! [`at_precision`] rounds what the kernels of a machine-level graph multiply and hand to each other.
+//!
 //! A pass adds nodes and redirects uses in one checked [`crate::graph::Patch`]; what nothing uses any
 //! more is dropped before the next pass runs, so that every pass may count users.
 
@@ -22,10 +24,12 @@ mod emit;
 mod fusion;
 mod lower;
 mod options;
+mod precision;
 mod report;
 mod uses;
 
 pub use options::PassOptions;
+pub use precision::at_precision;
 pub use report::{PassReport, Report};
 
 use report::Context;

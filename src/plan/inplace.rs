@@ -10,7 +10,7 @@
 //! one by one, not by a vector that reaches back), and keeps no partial sums in that place. Elements are
 //! divided among threads by index, so no other thread reads them.
 
-use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
+use crate::ops::{Anchor, Fused, Op, Program, Step};
 use crate::types::TensorType;
 
 /// Whether `op` reads operand `operand` only at the index at which it writes result `result`, with
@@ -81,5 +81,5 @@ fn fused_same_index(fused: &Fused, operands: usize, operand: usize, result: usiz
     }
     let before: usize = programs.iter().map(|&(on, p)| if on { p.outputs.len() } else { 0 }).sum();
     let output = result.checked_sub(before).and_then(|i| fused.result.outputs.get(i));
-    fused.has_result() && matches!(output, Some(Output::Full(_)))
+    fused.has_result() && output.is_some_and(|o| o.is_full())
 }

@@ -2,7 +2,7 @@
 
 use super::RefTensor;
 use super::index::{broadcast_strides, gather};
-use super::math::{erf, gelu, sigmoid, softplus};
+use super::math::{bf16, erf, gelu, sigmoid, softplus};
 use crate::ops::{Binary, Unary};
 use crate::types::{DType, Shape, TensorType};
 
@@ -98,7 +98,7 @@ fn stretched(x: &RefTensor, shape: &Shape) -> Vec<f64> {
 pub(super) fn binary(op: Binary, a: &RefTensor, b: &RefTensor, ty: &TensorType) -> Vec<f64> {
     let pairs = stretched(a, &ty.shape).into_iter().zip(stretched(b, &ty.shape));
     match ty.dtype {
-        DType::F32 => pairs.map(|(a, b)| binary_f64(op, a, b)).collect(),
+        DType::F32 | DType::Bf16 => pairs.map(|(a, b)| binary_f64(op, a, b)).collect(),
         DType::I32 | DType::U8 => pairs.map(|(a, b)| f64::from(binary_i32(op, a as i32, b as i32))).collect(),
     }
 }
@@ -112,6 +112,7 @@ pub(super) fn select(condition: &RefTensor, a: &RefTensor, b: &RefTensor, shape:
 pub(super) fn cast(x: &RefTensor, to: DType) -> Vec<f64> {
     match to {
         DType::F32 => x.data.clone(),
+        DType::Bf16 => x.data.iter().map(|&v| bf16(v)).collect(),
         DType::I32 => x.data.iter().map(|&v| f64::from(v as i32)).collect(),
         DType::U8 => x.data.iter().map(|&v| f64::from(v as u8)).collect(),
     }

@@ -3,10 +3,11 @@
 
 use super::elementwise::{binary_f64, unary_f64};
 use super::index::{broadcast_strides, gather};
+use super::math::bf16;
 use super::{RefTensor, conv};
 use crate::error::Error;
 use crate::ops::{Anchor, Fused, Output, Program, Step};
-use crate::types::{Shape, TensorType};
+use crate::types::{Precision, Shape, TensorType};
 
 /// Results in the order of [`crate::ops::fused`]: source, gradient, result program, partial weight gradients.
 pub(super) fn fused(fused: &Fused, operands: &[&RefTensor]) -> Result<Vec<Vec<f64>>, Error> {
@@ -15,10 +16,16 @@ pub(super) fn fused(fused: &Fused, operands: &[&RefTensor]) -> Result<Vec<Vec<f6
         let steps = run(program, shape, operands, anchor.as_ref())?;
         results.extend(program.outputs.iter().map(|output| match *output {
             Output::Full(step) => steps[step].clone(),
+            Output::Bf16(step) => steps[step].iter().map(|&v| bf16(v)).collect(),
             Output::Sums(step) => chunk_sums(&steps[step], fused, shape.last()),
         }));
         let value = steps.into_iter().nth(program.value).unwrap_or_default();
         RefTensor::f32(shape.clone(), value)
+    };
+    // what the anchor multiplies
+    let factor = |x: &RefTensor| match fused.precision {
+        Precision::F32 => x.clone(),
+        Precision::Bf16 => RefTensor { ty: x.ty.clone(), data: x.data.iter().map(|&v| bf16(v)).collect() },
     };
     match &fused.anchor {
         Anchor::Map(shape) => {
@@ -28,25 +35,22 @@ pub(super) fn fused(fused: &Fused, operands: &[&RefTensor]) -> Result<Vec<Vec<f6
             for (index, shape) in segments.iter().enumerate() {
                 let own = Fused::segment_operands(operands, *shared, index, segments.len());
                 let steps = run(&fused.result, shape, &own, None)?;
-                results.extend(fused.result.outputs.iter().map(|&output| {
-                    // a kernel over several shapes makes no sums
-                    let (Output::Full(step) | Output::Sums(step)) = output;
-                    steps[step].clone()
-                }));
+                // a kernel over several shapes makes no sums
+                results.extend(fused.result.outputs.iter().map(|output| steps[output.step()].clone()));
             }
         }
         Anchor::Conv2d { conv, input, weight } => {
-            let x = program(&fused.source, input, None)?;
+            let x = factor(&program(&fused.source, input, None)?);
             let shape = output_shape(conv, input, weight)?;
-            let y = conv::forward(conv, &x, operands[0], &shape);
+            let y = conv::forward(conv, &x, &factor(operands[0]), &shape);
             program(&fused.result, &shape, Some(RefTensor::f32(shape.clone(), y)?))?;
         }
         Anchor::ConvBackward { conv, input, weight, data, filter } => {
             let shape = output_shape(conv, input, weight)?;
-            let x = filter.then(|| program(&fused.source, input, None)).transpose()?;
-            let dy = program(&fused.gradient, &shape, None)?;
+            let x = filter.then(|| program(&fused.source, input, None)).transpose()?.as_ref().map(factor);
+            let dy = factor(&program(&fused.gradient, &shape, None)?);
             if *data {
-                let dx = conv::grad_input(conv, &dy, operands[0], input);
+                let dx = conv::grad_input(conv, &dy, &factor(operands[0]), input);
                 program(&fused.result, input, Some(RefTensor::f32(input.clone(), dx)?))?;
             }
             if let Some(x) = x {

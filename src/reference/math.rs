@@ -22,6 +22,11 @@ pub fn erf(x: f64) -> f64 {
     FRAC_2_SQRT_PI * (-square).exp() * sum
 }
 
+/// The nearest bf16, ties to even.
+pub(super) fn bf16(x: f64) -> f64 {
+    half::bf16::from_f64(x).to_f64()
+}
+
 /// `x·Φ(x)`.
 pub(super) fn gelu(x: f64) -> f64 {
     x * 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2))

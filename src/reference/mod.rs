@@ -64,7 +64,7 @@ impl RefTensor {
     /// As [`RefTensor::new`], after `data` was changed by hand.
     pub fn to_tensor(&self) -> Result<Tensor, Error> {
         let data = match self.ty.dtype {
-            DType::F32 => Data::F32(self.data.iter().map(|&x| x as f32).collect()),
+            DType::F32 | DType::Bf16 => Data::F32(self.data.iter().map(|&x| x as f32).collect()),
             DType::I32 => Data::I32(self.data.iter().map(|&x| x as i32).collect()),
             DType::U8 => Data::U8(self.data.iter().map(|&x| x as u8).collect()),
         };

@@ -26,7 +26,7 @@ pub(super) fn slice(x: &RefTensor, slice: &Slice, shape: &Shape) -> Vec<f64> {
 /// The border of an integer tensor is the padding value cast to the tensor's type.
 pub(super) fn pad(x: &RefTensor, pad: &Pad, ty: &TensorType) -> Vec<f64> {
     let border = match ty.dtype {
-        DType::F32 => f64::from(pad.value),
+        DType::F32 | DType::Bf16 => f64::from(pad.value),
         DType::I32 => f64::from(pad.value as i32),
         DType::U8 => f64::from(pad.value as u8),
     };

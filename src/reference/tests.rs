@@ -327,8 +327,14 @@ fn fused_convolution_is_its_parts() {
         outputs: vec![Output::Full(0), Output::Sums(0), Output::Sums(1)],
     };
     let anchor = Anchor::Conv2d { conv, input: x.ty.shape.clone(), weight: w.ty.shape.clone() };
-    let op =
-        Op::Fused(Box::new(Fused { anchor, chunks: 2, source: scaled(1, 2, 3), gradient: Program::default(), result }));
+    let op = Op::Fused(Box::new(Fused {
+        anchor,
+        chunks: 2,
+        precision: Default::default(),
+        source: scaled(1, 2, 3),
+        gradient: Program::default(),
+        result,
+    }));
     let results = evaluate(&op, &[&w, &x, &scale, &shift]).unwrap();
     let product = one(Op::Binary(Binary::Mul), &[&x, &scale]);
     let sum = one(Op::Binary(Binary::Add), &[&product, &shift]);
@@ -369,6 +375,7 @@ fn fused_backward_is_its_parts() {
             filter: true,
         },
         chunks: 3,
+        precision: Default::default(),
         source: scaled(1, 2, 3),
         gradient,
         result,

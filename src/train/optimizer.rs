@@ -4,11 +4,11 @@
 //!  forward ──▶ loss ──▶ gradients ──▶ new parameter ──▶ update of the parameter
 //!                          │  ▲            ▲
 //!                          ▼  │            └── input "lr"
-//!                  buffers <parameter>.exp_avg, .exp_avg_sq, .momentum_buffer
+//!                  buffers <parameter>.exp_avg, .exp_avg_sq, .momentum_buffer, …
 //! ```
 //!
-//! Formulas and names are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`). All that is one number a step
-//! (step size, bias corrections) is computed once and shared by the parameters.
+//! Formulas and names are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`, `RMSprop`, `Adagrad`), Lion's those of its
+//! paper. All that is one number a step (step size, bias corrections) is computed once and shared by the parameters.
 
 use crate::autodiff::gradients;
 use crate::error::Error;
@@ -16,7 +16,13 @@ use crate::graph::{Graph, Value};
 use crate::ops::{Binary, Op, Random};
 use crate::tensor::Tensor;
 
+mod emit;
+mod group;
+mod kinds;
 mod rule;
+
+pub use group::ParameterGroup;
+pub use kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
 
 /// Name of the learning rate's `f32[]` input.
 pub const LEARNING_RATE: &str = "lr";
@@ -25,143 +31,46 @@ pub const LOSS: &str = "loss";
 /// Names of the `f32[]` buffers that hold Adam's `1 - beta1^t` and `1 - beta2^t`.
 pub const BIAS_CORRECTIONS: [&str; 2] = ["adam.bias_correction1", "adam.bias_correction2"];
 
-/// Last parts of the names of buffers that an optimizer keeps for a parameter: `<parameter>.exp_avg`.
-const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "momentum_buffer"];
+/// Name of the `f32[]` buffer that holds SGD's `1 - dampening` after the first step.
+const SGD_GAIN: &str = "sgd.gain";
+/// Name of the `i32[]` buffer that counts the steps of Adagrad with a learning rate that decays.
+const ADAGRAD_STEP: &str = "adagrad.step";
+/// Name of the `f32[]` buffer that holds the decay of averaged weights, 0 in the first step.
+const EMA_DECAY: &str = "ema.decay";
 
-/// Whether the state `name` belongs to training and not to the model: moments, bias corrections, the
-/// counter of random numbers. A model runs without it, and continues training only with it.
+/// Last parts of the names of buffers that are kept for a parameter: `<parameter>.exp_avg`.
+const OF_PARAMETERS: [&str; 8] =
+    ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "square_sum", "ema"];
+/// Names of states that are kept once.
+const SHARED: [&str; 6] = [BIAS_CORRECTIONS[0], BIAS_CORRECTIONS[1], SGD_GAIN, ADAGRAD_STEP, EMA_DECAY, Random::STEP];
+
+/// Whether the state `name` belongs to training and not to the model: moments, averages, bias corrections, counters.
+/// A model runs without it, and continues training only with it.
 pub fn is_training_state(name: &str) -> bool {
-    let of_parameter = name.rsplit_once('.').is_some_and(|(_, last)| MOMENTS.contains(&last));
-    of_parameter || BIAS_CORRECTIONS.contains(&name) || name == Random::STEP
-}
-
-/// Stochastic gradient descent (Polyak 1964; Sutskever et al. 2013), as `torch.optim.SGD` without dampening:
-/// `d = g + weight_decay·p`, `buf = momentum·buf + d`, and the parameter moves by `-lr·buf`, with Nesterov by
-/// `-lr·(d + momentum·buf)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sgd {
-    /// Share of the last direction that is kept; 0 needs no buffers.
-    pub momentum: f64,
-    /// Look ahead along the momentum.
-    pub nesterov: bool,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f64,
-}
-
-/// Where Adam adds epsilon. With `m̂ = m/(1 - beta1^t)` and `v̂ = v/(1 - beta2^t)`:
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EpsilonMode {
-    /// `lr·m̂/(√v̂ + epsilon)`: Algorithm 1 of Kingma & Ba 2015, and PyTorch.
-    #[default]
-    Corrected,
-    /// `lr·√(1 - beta2^t)/(1 - beta1^t)·m/(√v + epsilon)`: "epsilon hat" of the same paper, section 2, and
-    /// Keras. In the first steps a larger epsilon than the other form's.
-    Hat,
-}
-
-/// Adam (Kingma & Ba 2015), as `torch.optim.Adam`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Adam {
-    /// Decay of the gradient's mean.
-    pub beta1: f64,
-    /// Decay of the squared gradient's mean.
-    pub beta2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// Where it is added.
-    pub epsilon_mode: EpsilonMode,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f64,
-}
-
-impl Default for Adam {
-    fn default() -> Self {
-        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, epsilon_mode: EpsilonMode::Corrected, weight_decay: 0.0 }
-    }
-}
-
-/// Adam with decoupled weight decay (Loshchilov & Hutter 2019), as `torch.optim.AdamW`: the parameter shrinks
-/// by the factor `1 - lr·weight_decay`, and the gradient stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamW {
-    /// Decay of the gradient's mean.
-    pub beta1: f64,
-    /// Decay of the squared gradient's mean.
-    pub beta2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// Where it is added.
-    pub epsilon_mode: EpsilonMode,
-    /// Shrinks the parameter by `lr·weight_decay` of itself in each step.
-    pub weight_decay: f64,
-}
-
-impl Default for AdamW {
-    fn default() -> Self {
-        let Adam { beta1, beta2, epsilon, epsilon_mode, .. } = Adam::default();
-        AdamW { beta1, beta2, epsilon, epsilon_mode, weight_decay: 0.01 }
-    }
-}
-
-/// How parameters follow their gradients. The learning rate is no part of it: it is the training
-/// graph's input [`LEARNING_RATE`], so that schedules need no new program.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Optimizer {
-    /// Stochastic gradient descent.
-    Sgd(Sgd),
-    /// Adam.
-    Adam(Adam),
-    /// Adam with decoupled weight decay.
-    AdamW(AdamW),
-}
-
-impl Optimizer {
-    /// `keras.optimizers.Adam()`: epsilon 1e-7, added as "epsilon hat".
-    pub fn keras_adam() -> Self {
-        Optimizer::Adam(Adam { epsilon: 1e-7, epsilon_mode: EpsilonMode::Hat, ..Adam::default() })
-    }
-
-    /// Refuses values for which the formulas make no sense.
-    fn check(&self) -> Result<(), Error> {
-        let (decays, magnitudes) = match *self {
-            Optimizer::Sgd(Sgd { momentum, nesterov, weight_decay }) => {
-                if nesterov && momentum == 0.0 {
-                    let reason = "looks ahead along the momentum, which is 0; give a momentum such as 0.9".to_string();
-                    return Err(Error::Option { option: "nesterov".to_string(), reason });
-                }
-                (vec![("momentum", momentum)], vec![("weight_decay", weight_decay)])
-            }
-            Optimizer::Adam(Adam { beta1, beta2, epsilon, weight_decay, .. })
-            | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, weight_decay, .. }) => {
-                (vec![("beta1", beta1), ("beta2", beta2)], vec![("epsilon", epsilon), ("weight_decay", weight_decay)])
-            }
-        };
-        let refuse = |(option, value): (&str, f64), range: &str| {
-            Err(Error::Option { option: option.to_string(), reason: format!("must be {range}, got {value}") })
-        };
-        if let Some(&bad) = decays.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return refuse(bad, "at least 0 and below 1");
-        }
-        if let Some(&bad) = magnitudes.iter().find(|(_, value)| !(0.0..f64::INFINITY).contains(value)) {
-            return refuse(bad, "finite and at least 0");
-        }
-        Ok(())
-    }
+    let of_parameter = name.rsplit_once('.').is_some_and(|(_, last)| OF_PARAMETERS.contains(&last));
+    of_parameter || SHARED.contains(&name)
 }
 
 /// What a training graph holds besides the forward pass.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrainingOptions {
     /// How parameters are updated.
     pub optimizer: Optimizer,
+    /// Parameters with a learning rate or weight decay of their own; the first group that holds a parameter counts.
+    pub groups: Vec<ParameterGroup>,
+    /// Keep an exponential moving average of every parameter, `<parameter>.ema`, with this decay, such as 0.999;
+    /// [`swap_ema`](super::swap_ema) exchanges the two. The first step copies the parameters, as
+    /// `torch.optim.swa_utils.AveragedModel` and Keras's `use_ema` do.
+    pub ema: Option<f64>,
     /// Make each parameter's gradient an output, named `grad/<parameter>`.
     pub gradient_outputs: bool,
 }
 
 impl Default for TrainingOptions {
-    /// Adam, no gradient outputs.
+    /// Adam, one group, no averages, no gradient outputs.
     fn default() -> Self {
-        TrainingOptions { optimizer: Optimizer::Adam(Adam::default()), gradient_outputs: false }
+        let optimizer = Optimizer::Adam(Adam::default());
+        TrainingOptions { optimizer, groups: Vec::new(), ema: None, gradient_outputs: false }
     }
 }
 
@@ -177,15 +86,22 @@ pub fn training_graph(forward: Graph, loss: Value, optimizer: &Optimizer) -> Res
 /// Adds to `forward`:
 /// - the gradients of the scalar `loss` with respect to every parameter;
 /// - the input [`LEARNING_RATE`], the optimizer's buffers and the updates of parameters and buffers;
+/// - averages of the parameters, where they are wanted;
 /// - the output [`LOSS`], unless the loss is an output of that name already;
 /// - where the graph has a step counter ([`Graph::random_step`]) without an update, its update by 1.
 ///
 /// # Errors
-/// [`Error::Option`] for options out of range; those of [`gradients`], so also for a parameter that the
+/// [`Error::Option`] for options out of range and for a group without parameters; those of [`gradients`], so also for a parameter that the
 /// loss does not depend on; [`Error::Gradient`] for a graph without parameters; [`Error::DuplicateName`] when
 /// a name is taken or a parameter already has an update.
 pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOptions) -> Result<Graph, Error> {
     options.optimizer.check()?;
+    if let Some(decay) = options.ema
+        && !(0.0..1.0).contains(&decay)
+    {
+        let reason = format!("must be at least 0 and below 1, got {decay}");
+        return Err(Error::Option { option: "ema".to_string(), reason });
+    }
     let mut graph = forward;
     let parameters: Vec<Value> = graph.parameters().map(|id| id.result(0)).collect();
     if parameters.is_empty() {
@@ -203,13 +119,30 @@ pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOption
         }
     }
 
+    let membership = membership(&graph, &parameters, &options.groups)?;
     let mut rule = rule::Rule::new(graph, &options.optimizer)?;
-    for (&parameter, &gradient) in parameters.iter().zip(&grads) {
-        rule.update(parameter, gradient)?;
+    let mut groups = Vec::with_capacity(options.groups.len() + 1);
+    for group in &options.groups {
+        groups.push(rule.group(group.lr_scale, group.weight_decay)?);
+    }
+    groups.push(rule.group(1.0, None)?);
+    for ((&parameter, &gradient), at) in parameters.iter().zip(&grads).zip(membership) {
+        rule.update(parameter, gradient, &groups[at])?;
+    }
+    if let Some(decay) = options.ema {
+        rule.averages(decay)?;
     }
     let mut graph = rule.finish();
     count_step(&mut graph)?;
     Ok(graph)
+}
+
+/// The group of each parameter; the last, after all of `groups`, for those in none.
+fn membership(graph: &Graph, parameters: &[Value], groups: &[ParameterGroup]) -> Result<Vec<usize>, Error> {
+    let names: Vec<&str> = parameters.iter().map(|p| graph.node(p.node).name.as_str()).collect();
+    groups.iter().try_for_each(|group| group.check(&names))?;
+    let first = |name: &&str| groups.iter().position(|group| group.holds(name)).unwrap_or(groups.len());
+    Ok(names.iter().map(first).collect())
 }
 
 /// Lets a step counter that nobody updates count runs.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::layout::Layout;
 use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
 use super::weights::WeightFile;
-use crate::data::{Augment, Dataset, Loader, LoaderOptions};
+use crate::data::{Compose, DataLoader, Images, LoaderOptions, PaddingMode, RandomCrop, RandomHorizontalFlip};
 use crate::error::Error;
 use crate::model::{Form, MOST_BLOCKS, ResNetCifar};
+use crate::types::Precision;
 
 /// Version of the metadata's form.
 const VERSION: u32 = 1;
@@ -45,7 +46,7 @@ impl Method {
         match self {
             Method::Adam => Optimizer::Adam(Adam { epsilon, epsilon_mode, ..Adam::default() }),
             Method::AdamW => Optimizer::AdamW(AdamW { epsilon, epsilon_mode, ..AdamW::default() }),
-            Method::Sgd => Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 }),
+            Method::Sgd => Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4, ..Sgd::default() }),
         }
     }
 }
@@ -92,6 +93,8 @@ pub struct Recipe {
     pub decay_every: u64,
     /// Images of a batch.
     pub batch: usize,
+    /// Of convolutions and activations, in training and evaluation.
+    pub precision: Precision,
     /// Initial values, order of images and augmentation are drawn from this.
     pub seed: u64,
 }
@@ -104,6 +107,7 @@ impl Default for Recipe {
             lr: Method::Adam.default_lr(),
             decay_every: 20,
             batch: 100,
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -130,18 +134,20 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Data`] for an empty data set or a batch size of 0.
-    pub fn training_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
-        let augment = Some(Augment::default());
-        let options = LoaderOptions { batch_size: self.batch, augment, seed: self.seed, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(Error::Data)
+    pub fn training_batches(&self, data: &Arc<Images>) -> Result<DataLoader, Error> {
+        let options = LoaderOptions { batch_size: self.batch, seed: self.seed, ..LoaderOptions::default() };
+        let [height, width, _] = data.shape();
+        let crop = RandomCrop { size: [height, width], padding: 4, mode: PaddingMode::default() };
+        let augment = Compose::new().then(crop).then(RandomHorizontalFlip::default());
+        Ok(DataLoader::new(Arc::clone(data), options)?.transform(augment))
     }
     /// Batches to evaluate on: the images as they are, in their order.
     ///
     /// # Errors
     /// As [`Recipe::training_batches`].
-    pub fn test_batches(&self, data: &Arc<Dataset>) -> Result<Loader, Error> {
+    pub fn test_batches(&self, data: &Arc<Images>) -> Result<DataLoader, Error> {
         let options = LoaderOptions { batch_size: self.batch, shuffle: false, ..LoaderOptions::default() };
-        Loader::new(Arc::clone(data), options).map_err(Error::Data)
+        DataLoader::new(Arc::clone(data), options).map_err(Error::Data)
     }
 
     /// The recipe as a checkpoint's metadata, after `epochs` complete epochs.
@@ -158,6 +164,7 @@ impl Recipe {
             ("lr", self.lr.to_string()),
             ("decay_every", self.decay_every.to_string()),
             ("batch", self.batch.to_string()),
+            ("precision", self.precision.to_string()),
             ("seed", self.seed.to_string()),
         ];
         entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
@@ -178,6 +185,11 @@ impl Recipe {
             lr: file.meta_as("lr")?,
             decay_every: file.meta_as("decay_every")?,
             batch: file.meta_as("batch")?,
+            // files from before there was a choice do not name it
+            precision: match file.metadata().get("precision") {
+                Some(word) => word.parse().map_err(|reason| file.error(reason))?,
+                None => Precision::F32,
+            },
             seed: file.meta_as("seed")?,
         };
         Ok((recipe, file.meta_as("epoch")?))
@@ -232,17 +244,24 @@ mod tests {
             lr: 0.1 + 0.2,
             decay_every: 7,
             batch: 33,
+            precision: Precision::Bf16,
             seed: u64::MAX,
         };
         let file = WeightFile::new([], recipe.metadata(12));
         assert_eq!(Recipe::from_file(&file).unwrap(), (recipe.clone(), 12));
-        for (key, bad) in [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("format_version", "2")] {
+        for (key, bad) in
+            [("layers", "2,2"), ("lr", "fast"), ("optimizer", "lion"), ("precision", "f16"), ("format_version", "2")]
+        {
             let mut metadata = recipe.metadata(12);
             metadata.insert(key.to_string(), bad.to_string());
             let error = Recipe::from_file(&WeightFile::new([], metadata.clone())).unwrap_err();
             assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
             metadata.remove(key);
-            assert!(Recipe::from_file(&WeightFile::new([], metadata)).is_err());
+            let read = Recipe::from_file(&WeightFile::new([], metadata));
+            assert!(
+                if key == "precision" { read.unwrap().0.precision == Precision::F32 } else { read.is_err() },
+                "{key}"
+            );
         }
     }
 

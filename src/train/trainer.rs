@@ -18,7 +18,8 @@ use std::sync::Arc;
 use outrigger_runtime::Team;
 
 use super::layout::Layout;
-use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, training_graph};
+use super::metrics::count_correct;
+use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, ParameterGroup, TrainingOptions, training_graph_with};
 use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
@@ -40,6 +41,10 @@ pub struct TrainerOptions {
     /// When a loss or the state after a step is no number, repeat the step kernel by kernel and name the first
     /// operation that made one. Costs a copy of the state before every step and a look at it after. Default false.
     pub find_nan: bool,
+    /// Parameters with a rate or weight decay of their own: [`TrainingOptions::groups`].
+    pub groups: Vec<ParameterGroup>,
+    /// Keep averages of the parameters: [`TrainingOptions::ema`].
+    pub ema: Option<f64>,
 }
 
 /// What a batch, or several, came to.
@@ -99,7 +104,7 @@ impl<M: Model> Trainer<M> {
         let team =
             Team::new(threads).map_err(|e| Error::Option { option: "threads".to_string(), reason: e.to_string() })?;
         let team = Arc::new(team);
-        let graph = step_graph(&model, &optimizer, batch)?;
+        let graph = step_graph(&model, optimizer, batch, &options)?;
         let store = Store::new(&graph, options.seed)?;
         let ready = Ready::new(&graph, &options.compile, &store, &team)?;
         Ok(Trainer {
@@ -125,7 +130,7 @@ impl<M: Model> Trainer<M> {
         let before = if self.options.find_nan { self.snapshot()? } else { Vec::new() };
         let batch = labels.len();
         if !self.training.contains_key(&batch) {
-            let graph = step_graph(&self.model, &self.optimizer, batch)?;
+            let graph = step_graph(&self.model, self.optimizer, batch, &self.options)?;
             self.training.insert(batch, Ready::new(&graph, &self.options.compile, &self.store, &self.team)?);
         }
         let session = session(&mut self.training, batch)?;
@@ -289,10 +294,16 @@ impl Ready {
 }
 
 /// The training graph of `model` for batches of `batch` images: forward, backward and update.
-fn step_graph(model: &impl Model, optimizer: &Optimizer, batch: usize) -> Result<Graph, Error> {
+fn step_graph(
+    model: &impl Model,
+    optimizer: Optimizer,
+    batch: usize,
+    options: &TrainerOptions,
+) -> Result<Graph, Error> {
     let forward = model.training(batch)?;
     let loss = forward.output(LOSS)?;
-    training_graph(forward, loss, optimizer)
+    let (groups, ema) = (options.groups.clone(), options.ema);
+    training_graph_with(forward, loss, &TrainingOptions { optimizer, groups, ema, gradient_outputs: false })
 }
 
 fn session(programs: &mut HashMap<usize, Ready>, batch: usize) -> Result<&mut Session, Error> {
@@ -319,34 +330,9 @@ fn first_non_finite(values: &[f32]) -> Option<(usize, f32)> {
     values.iter().copied().enumerate().find(|(_, x)| !x.is_finite())
 }
 
-/// Rows of `logits` whose first largest element is at the label.
-fn count_correct(logits: &Tensor, labels: &[i32]) -> usize {
-    let classes = logits.shape().last().max(1);
-    let rows = logits.as_f32().unwrap_or_default().chunks_exact(classes);
-    rows.zip(labels).filter(|(row, label)| usize::try_from(**label).is_ok_and(|label| argmax(row) == label)).count()
-}
-
-/// Index of the first largest element.
-fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, x) in row.iter().enumerate() {
-        if *x > row[best] {
-            best = i;
-        }
-    }
-    best
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn correct_answers_are_the_first_largest_logits() {
-        let logits = Tensor::f32([4, 3], vec![0., 2., 1., 5., 5., 1., -3., -2., -1., 0., 0., 9.]).unwrap();
-        assert_eq!(count_correct(&logits, &[1, 0, 2, 2]), 4);
-        assert_eq!(count_correct(&logits, &[0, 1, 2, 0]), 1);
-    }
 
     #[test]
     fn outcomes_weigh_batches_by_their_images() {

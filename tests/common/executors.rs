@@ -26,6 +26,7 @@ pub trait Executor {
 /// Everyone who must agree with the reference. Here is the place to add an executor.
 pub fn executors() -> Vec<Box<dyn Executor>> {
     let mut all: Vec<Box<dyn Executor>> = Vec::new();
+    // the others multiply f32 as AVX-512 does
     for isa in [Isa::Clif, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
         for (name, passes) in [("fused", PassOptions::default()), ("unfused", PassOptions::unfused())] {
             let options = Options { isa: Some(isa), passes, ..Options::default() };
@@ -138,7 +139,7 @@ pub fn difference(got: &Results, want: &Results, limit: impl Fn(&str, f64) -> f6
             return Some(format!("{name} is {}, not {}", got.ty, want.ty));
         }
         let exact: Vec<f64> = match want.ty.dtype {
-            DType::F32 => want.data.iter().map(|&v| representable(v)).collect(),
+            DType::F32 | DType::Bf16 => want.data.iter().map(|&v| representable(v)).collect(),
             DType::I32 | DType::U8 => want.data.clone(),
         };
         let float = want.ty.dtype == DType::F32;

@@ -1,8 +1,8 @@
 //! Every differentiable operation on random shapes, odd extents and batch 1 among them.
 
-use outrigger::graph::Graph;
+use outrigger::graph::{Graph, Loss, Reduction};
 use outrigger::ops::{BatchNorm, Conv2d, MatMul, Op, Pool, ReduceKind, Unary};
-use outrigger::{DType, Error, Padding, Value};
+use outrigger::{DType, Error, Padding, Tensor, Value};
 use rand::Rng;
 
 use crate::harness::{Case, check};
@@ -318,16 +318,71 @@ fn losses() {
         let t = c.g.softmax(t, 1)?;
         c.g.soft_cross_entropy(x, t)
     });
-    check("binary_cross_entropy", |c| {
+    check("binary_cross_entropy_with_logits", |c| {
         let shape = c.extents(2, 5);
         let (x, t) = (c.parameter(&shape), c.parameter(&shape));
-        c.g.binary_cross_entropy(x, t)
+        c.g.binary_cross_entropy_with_logits(x, t)
     });
     check("mean_squared_error", |c| {
         let shape = c.extents(2, 5);
         let (x, t) = (c.parameter(&shape), c.parameter(&shape));
         c.g.mean_squared_error(x, t)
     });
+}
+
+/// Every loss under every reduction, with respect to the prediction and a target that has a gradient.
+#[test]
+fn losses_by_name() {
+    let classes = [
+        ("cross_entropy", Loss::CrossEntropy { label_smoothing: 0.0 }),
+        ("smoothed cross_entropy", Loss::CrossEntropy { label_smoothing: 0.25 }),
+        ("categorical_cross_entropy", Loss::CategoricalCrossEntropy { label_smoothing: 0.0 }),
+        ("smoothed categorical_cross_entropy", Loss::CategoricalCrossEntropy { label_smoothing: 0.25 }),
+        ("nll", Loss::Nll),
+        ("kl_divergence", Loss::KlDivergence),
+    ];
+    let elements = [
+        ("binary_cross_entropy_with_logits", Loss::BinaryCrossEntropyWithLogits),
+        ("mean_squared_error", Loss::MeanSquaredError),
+        ("l1", Loss::L1),
+        ("huber", Loss::Huber { delta: 0.5 }),
+    ];
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        for (name, loss) in classes {
+            let soft = |c: &mut Case| {
+                let shape = c.extents(3, 4);
+                let (x, t) = (c.positive(&shape), c.positive(&shape));
+                c.g.loss(loss, x, t, reduction)
+            };
+            check(&format!("{name} of rows, {reduction:?}"), soft);
+            if loss == Loss::KlDivergence {
+                continue;
+            }
+            check(&format!("{name} of labels, {reduction:?}"), |c| {
+                let [n, m, k] = [c.extent(3), c.extent(3), c.extent(5)];
+                let (x, labels) = (c.positive([n, m, k]), c.labels(&[n, m], k));
+                c.g.loss(loss, x, labels, reduction)
+            });
+        }
+        for (name, loss) in elements {
+            check(&format!("{name}, {reduction:?}"), |c| {
+                // differences of 0.25 or 0.75 and at most 0.15 more or less: no kink is near
+                let n = c.extent(6);
+                let centre: Vec<f32> = (0..n).map(|i| [-0.75, -0.25, 0.25, 0.75][i % 4]).collect();
+                let (centre, small) = (c.g.constant(Tensor::f32([n], centre)?)?, c.g.scalar(0.05)?);
+                let (x, t) = (c.parameter([n]), c.parameter([n]));
+                let (x, t) = (c.g.mul(x, small)?, c.g.mul(t, small)?);
+                let x = c.g.add_values(x, centre)?;
+                c.g.loss(loss, x, t, reduction)
+            });
+        }
+        check(&format!("binary_cross_entropy, {reduction:?}"), |c| {
+            let shape = c.extents(2, 4);
+            let (x, t) = (c.parameter(&shape), c.parameter(&shape));
+            let p = c.g.sigmoid(x)?;
+            c.g.loss(Loss::BinaryCrossEntropy, p, t, reduction)
+        });
+    }
 }
 
 #[test]

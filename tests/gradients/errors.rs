@@ -127,7 +127,14 @@ fn fused_kernels_come_after() {
     let x = parameter(&mut g, "x", &[4, 3]);
     let result = Program { steps: vec![Step::Operand(0)], value: 0, outputs: vec![Output::Full(0)] };
     let unused = Program::default();
-    let map = Fused { anchor: Anchor::Map([4, 3].into()), chunks: 1, source: unused.clone(), gradient: unused, result };
+    let map = Fused {
+        anchor: Anchor::Map([4, 3].into()),
+        chunks: 1,
+        precision: Default::default(),
+        source: unused.clone(),
+        gradient: unused,
+        result,
+    };
     let y = g.scope("chain", |g| g.op(Op::Fused(Box::new(map)), &[x])).unwrap();
     let loss = g.mean_all(y).unwrap();
     let (path, reason) = refused(&mut g, loss, &[x]);

@@ -73,7 +73,7 @@ impl Case {
                 _ => 0.5..1.5,
             };
             let data = match ty.dtype {
-                DType::F32 => spread(&mut self.rng, ty.shape.elements(), range),
+                DType::F32 | DType::Bf16 => spread(&mut self.rng, ty.shape.elements(), range),
                 DType::I32 | DType::U8 => vec![3.0; ty.shape.elements()],
             };
             values.insert(node.name.clone(), RefTensor::new(ty, data).unwrap());

@@ -381,6 +381,7 @@ fn partial_sums_in_sight_stay() {
     let sums = outrigger::ops::Fused {
         anchor: outrigger::ops::Anchor::Map(IMAGE.into()),
         chunks,
+        precision: Default::default(),
         source: Default::default(),
         gradient: Default::default(),
         result: outrigger::ops::Program { steps: vec![Step::Operand(0)], value: 0, outputs: vec![Output::Sums(0)] },

@@ -25,7 +25,7 @@ pub fn values(graph: &Graph, seed: u64, classes: usize) -> Values {
         let positive = gamma || matches!(node.op, Op::Buffer(..));
         let mut number = || match ty.dtype {
             DType::F32 if positive => rng.uniform(0.4, 1.2),
-            DType::F32 => rng.uniform(-1.0, 1.0),
+            DType::F32 | DType::Bf16 => rng.uniform(-1.0, 1.0),
             DType::I32 | DType::U8 => rng.below(classes) as f64,
         };
         let data = (0..ty.shape.elements()).map(|_| number()).collect();

@@ -52,7 +52,7 @@ fn small(bias: bool) -> Graph {
         let logits = g.linear(features, w, None)?;
         let loss = g.cross_entropy(logits, labels)?;
         g.set_output("logits", logits)?;
-        let sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+        let sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4, ..Sgd::default() };
         training_graph(g, loss, &Optimizer::Sgd(sgd))
     };
     build().unwrap()
@@ -157,7 +157,7 @@ fn training_stores_convolutions_residual_sums_and_one_gradient_a_relu() {
                     if *data {
                         assert_eq!(full, 1, "{name}");
                         let stored = fused.result.outputs.iter().any(|o| match *o {
-                            Output::Full(s) => fused.result.steps[s] == Step::Anchor,
+                            Output::Full(s) | Output::Bf16(s) => fused.result.steps[s] == Step::Anchor,
                             Output::Sums(_) => false,
                         });
                         if stored {

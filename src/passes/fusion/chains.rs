@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Op, Output, Program};
-use crate::types::Shape;
+use crate::types::{Precision, Shape};
 
 /// Results that one kernel may have.
 const MAX_RESULTS: usize = 12;
@@ -205,11 +205,7 @@ impl Group {
             let results = if let Some((map, _)) = as_map(graph, member) {
                 let inputs = (&map.result, node.operands.as_slice());
                 let to = builder.import(graph, &mut operands, inputs, false, &expand);
-                let moved = |output: &Output| match *output {
-                    Output::Full(s) => Output::Full(to[s]),
-                    Output::Sums(s) => Output::Sums(to[s]),
-                };
-                map.result.outputs.iter().map(moved).collect()
+                map.result.outputs.iter().map(|output| output.of(to[output.step()])).collect()
             } else {
                 let step = builder.compute(graph, &mut operands, member.result(0), &expand);
                 step.map(Output::Full).into_iter().collect::<Vec<_>>()
@@ -241,6 +237,7 @@ impl Group {
         let fused = Fused {
             anchor: Anchor::Map(self.shape),
             chunks: chunks_for(rows),
+            precision: Precision::F32,
             source: Program::default(),
             gradient: Program::default(),
             result: builder.finish(),

@@ -106,10 +106,7 @@ impl Search {
     fn grow(&mut self, graph: &Graph, uses: &Uses, anchor: NodeId, context: &mut Context<'_>) -> Option<Region> {
         let fused = as_conv(graph, anchor)?;
         let first = first_ports(fused)[2];
-        let full = |(at, output): (usize, &Output)| match output {
-            Output::Full(_) => Some(anchor.result(first + at)),
-            Output::Sums(_) => None,
-        };
+        let full = |(at, output): (usize, &Output)| output.is_full().then(|| anchor.result(first + at));
         let raw: Vec<Value> = fused.result.outputs.iter().enumerate().filter_map(full).collect();
         let shape = graph.ty(*raw.first()?).shape.clone();
         let mut region = Region { anchor, shape, members: Vec::new(), inside: HashSet::new(), raw };
@@ -186,7 +183,7 @@ fn candidate_of(graph: &Graph, shape: &Shape, id: NodeId) -> Option<(usize, Vec<
         return (shape_of(graph, id) == shape).then(|| (3, vec![id.result(0)]));
     }
     let (map, over) = as_map(graph, id)?;
-    let full = |(port, output): (usize, &Output)| matches!(output, Output::Full(_)).then(|| id.result(port));
+    let full = |(port, output): (usize, &Output)| output.is_full().then(|| id.result(port));
     (over == shape).then(|| (map.result.steps.len(), map.result.outputs.iter().enumerate().filter_map(full).collect()))
 }
 
@@ -287,7 +284,7 @@ impl Region {
         for (at, output) in old.result.outputs.iter().enumerate() {
             let port = self.anchor.result(first + at);
             match *output {
-                Output::Full(s) => {
+                Output::Full(s) | Output::Bf16(s) => {
                     steps.insert(port, kernel.result_steps[s]);
                     kernel.result.define(port, kernel.result_steps[s]);
                 }
@@ -301,7 +298,7 @@ impl Region {
                 let to = result.import(graph, operands, (&map.result, &of.operands), false, &read);
                 for (port, output) in map.result.outputs.iter().enumerate() {
                     match *output {
-                        Output::Full(s) => {
+                        Output::Full(s) | Output::Bf16(s) => {
                             steps.insert(member.result(port), to[s]);
                             result.define(member.result(port), to[s]);
                         }

@@ -8,7 +8,7 @@ use super::super::constants::number;
 use super::as_step;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
-use crate::ops::{Anchor, Fused, Output, Program, Step};
+use crate::ops::{Fused, Output, Program, Step};
 use crate::types::Shape;
 
 /// Whether a value is to be computed in the program over a shape rather than read.
@@ -98,8 +98,7 @@ impl Builder {
     ) -> Vec<usize> {
         let mut needed = vec![false; program.steps.len()];
         for output in &program.outputs {
-            let (Output::Full(s) | Output::Sums(s)) = *output;
-            needed[s] = true;
+            needed[output.step()] = true;
         }
         if value {
             needed[program.value] = true;
@@ -143,7 +142,10 @@ impl Kernel {
     /// Takes `fused` over `inputs` apart; operands that `expand` names are computed in the programs that
     /// read them. The result program has its steps but no outputs yet: see [`Kernel::keep_results`].
     pub(super) fn open(graph: &Graph, fused: &Fused, inputs: &[Value], expand: Expand) -> Result<Self, Error> {
-        let (source_shape, gradient_shape, result_shape) = shapes(fused)?;
+        let Some([source_shape, gradient_shape, result_shape]) = fused.shapes() else {
+            let reason = format!("the window of {:?} does not fit", fused.anchor);
+            return Err(Error::Patch { pass: "fusion".to_string(), reason });
+        };
         let mut kernel = Kernel {
             fused: fused.clone(),
             operands: Vec::with_capacity(inputs.len()),
@@ -189,32 +191,6 @@ impl Kernel {
     }
 }
 
-/// Shapes of a convolution's source, gradient and result programs.
-fn shapes(fused: &Fused) -> Result<(Shape, Shape, Shape), Error> {
-    let (conv, input, weight) = match &fused.anchor {
-        Anchor::Map(shape) => return Ok((shape.clone(), shape.clone(), shape.clone())),
-        Anchor::Maps { .. } => {
-            return Err(Error::Patch {
-                pass: "fusion".to_string(),
-                reason: "a kernel over several shapes absorbs nothing".to_string(),
-            });
-        }
-        Anchor::Conv2d { conv, input, weight } | Anchor::ConvBackward { conv, input, weight, .. } => {
-            (conv, input, weight)
-        }
-    };
-    let extent = |axis: usize| conv.window(axis, weight.0[axis]).output(input.0[axis + 1], conv.padding[axis]);
-    let (Some(h), Some(w)) = (extent(0), extent(1)) else {
-        return Err(Error::Patch {
-            pass: "fusion".to_string(),
-            reason: format!("a window of {weight} does not fit into {input}"),
-        });
-    };
-    let output = Shape(vec![input.0[0], h, w, weight.0[3]]);
-    let result = if fused.has_gradient() { input.clone() } else { output.clone() };
-    Ok((input.clone(), output, result))
-}
-
 /// Where each of the three programs' results and the partial weight gradients start among the results.
 pub(super) fn first_ports(fused: &Fused) -> [usize; 4] {
     let count = |used: bool, program: &Program| if used { program.outputs.len() } else { 0 };
@@ -236,13 +212,7 @@ pub(super) fn index_of(operands: &mut Vec<Value>, value: Value) -> usize {
 }
 
 fn renumbered(outputs: &[Output], to: &[usize]) -> Vec<Output> {
-    outputs
-        .iter()
-        .map(|output| match *output {
-            Output::Full(s) => Output::Full(to[s]),
-            Output::Sums(s) => Output::Sums(to[s]),
-        })
-        .collect()
+    outputs.iter().map(|output| output.of(to[output.step()])).collect()
 }
 
 /// Steps that a step reads.

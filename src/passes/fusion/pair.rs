@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::report::Context;
+use super::as_fused;
 use super::reach::Reach;
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
@@ -63,7 +64,7 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> Candidates {
     let (mut data, mut filters, mut forward) = (Vec::new(), Filters::new(), HashSet::new());
     for &id in order {
         let node = graph.node(id);
-        let Op::Fused(fused) = &node.op else { continue };
+        let Some(fused) = as_fused(graph, id) else { continue };
         let operand = |program: &Program| program.is_operand().map(|i| node.operands[i]);
         match &fused.anchor {
             Anchor::Map(_) | Anchor::Maps { .. } => {}
@@ -103,6 +104,7 @@ fn paired(graph: &Graph, data: NodeId) -> Option<Fused> {
             filter: true,
         },
         chunks: fused.chunks,
+        precision: fused.precision,
         source: Program::operand(2),
         gradient: Program::operand(1),
         result: Program::store_anchor(),

@@ -200,8 +200,7 @@ fn rewrite(
         let inputs = &graph.node(map).operands;
         let to = builder.import(graph, operands, (&fused.result, inputs), false, &expand);
         for (port, output) in fused.result.outputs.iter().enumerate() {
-            let (Output::Full(s) | Output::Sums(s)) = *output;
-            places.push((map.result(port), side, builder.output(Output::Sums(to[s]))));
+            places.push((map.result(port), side, builder.output(Output::Sums(to[output.step()]))));
         }
     }
     let (fused, operands) = kernel.finish();

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
-use crate::types::Shape;
+use crate::types::{Precision, Shape};
 
 /// Elements of a parameter whose update stays a kernel of its own: 4 MB take a thousand times as long as a barrier.
 const LARGE: usize = 1 << 20;
@@ -105,6 +105,7 @@ fn join(graph: &mut Graph, group: Vec<Update>, patch: &mut Patch, context: &mut 
     let fused = Fused {
         anchor: Anchor::Maps { segments, shared: first.scalars.len() },
         chunks: chunks_for(elements),
+        precision: Precision::F32,
         source: Program::default(),
         gradient: Program::default(),
         result: first.program.clone(),

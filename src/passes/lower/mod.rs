@@ -16,7 +16,7 @@ use crate::ops::{
     Anchor, BatchNorm, Binary, Conv2d, Fused, MatMul, Op, Output, Pad, Pool, Program, Random, Reduce, ReduceKind,
     Slice, Step, Unary,
 };
-use crate::types::Shape;
+use crate::types::{Precision, Shape};
 
 mod norm;
 mod sums;
@@ -122,6 +122,7 @@ impl Emit<'_> {
         let fused = Fused {
             anchor: Anchor::Map(shape.clone()),
             chunks: chunks_for(shape.elements() / shape.last()),
+            precision: Precision::F32,
             source: Program::default(),
             gradient: Program::default(),
             result: Program { steps, value: 0, outputs },
@@ -134,6 +135,7 @@ impl Emit<'_> {
         let (input, weight) = (self.shape(x), self.shape(w));
         let fused = Fused {
             chunks: chunks_for(input.0[0]),
+            precision: Precision::F32,
             anchor: Anchor::Conv2d { conv: *conv, input, weight },
             source: Program::operand(1),
             gradient: Program::default(),
@@ -145,6 +147,7 @@ impl Emit<'_> {
         let weight = self.shape(w);
         let fused = Fused {
             chunks: chunks_for(input.0[0]),
+            precision: Precision::F32,
             anchor: Anchor::ConvBackward { conv: *conv, input: input.clone(), weight, data: true, filter: false },
             source: Program::default(),
             gradient: Program::operand(1),
@@ -156,6 +159,7 @@ impl Emit<'_> {
         let input = self.shape(x);
         let fused = Fused {
             chunks: chunks_for(input.0[0]),
+            precision: Precision::F32,
             anchor: Anchor::ConvBackward { conv: *conv, input, weight: weight.clone(), data: false, filter: true },
             source: Program::operand(0),
             gradient: Program::operand(1),

@@ -22,6 +22,7 @@ fn grouped(images: usize) -> Graph {
     let kernel = Fused {
         anchor: Anchor::Conv2d { conv, input, weight },
         chunks: crate::ops::fused::chunks_for(images),
+        precision: Default::default(),
         source: Program::operand(1),
         gradient: Program::default(),
         result: program,

@@ -238,7 +238,7 @@ fn an_optimizer_kernel_updates_all_its_states_in_place() {
     let result = Program { steps, value: 0, outputs: vec![Output::Full(7), Output::Full(4), Output::Full(5)] };
     let anchor = Anchor::Map(Shape::from([4, 8]));
     let (source, gradient_program) = (Program::default(), Program::default());
-    let fused = Fused { anchor, chunks: 4, source, gradient: gradient_program, result };
+    let fused = Fused { anchor, chunks: 4, precision: Default::default(), source, gradient: gradient_program, result };
     let id = g.add(Op::Fused(Box::new(fused)), &[gradient, p, m, v], "adam").unwrap();
     for (port, state) in [p, m, v].into_iter().enumerate() {
         g.set_update(state, id.result(port)).unwrap();
@@ -269,6 +269,7 @@ fn two_updates(crossed: bool) -> Planned {
     let fused = Fused {
         anchor: Anchor::Maps { segments: vec![Shape::from([4, 8]); 2], shared: 1 },
         chunks: 32,
+        precision: Default::default(),
         source,
         gradient: unused,
         result: Program { steps, value: 0, outputs: vec![Output::Full(5), Output::Full(6)] },
@@ -304,6 +305,7 @@ fn fused_residual(of_source: bool) -> Planned {
     let fused = Fused {
         anchor: Anchor::Conv2d { conv, input: Shape::from([2, 4, 4, 8]), weight: Shape::from([3, 3, 8, 8]) },
         chunks: 2,
+        precision: Default::default(),
         source: Program::operand(1),
         gradient: Program::default(),
         result: Program { steps, value: 0, outputs: vec![Output::Full(2), Output::Sums(2)] },

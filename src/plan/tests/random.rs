@@ -37,6 +37,7 @@ fn map(shape: &Shape, operands: usize, pick: u16) -> Op {
     Op::Fused(Box::new(Fused {
         anchor: Anchor::Map(shape.clone()),
         chunks: chunks_for(items),
+        precision: Default::default(),
         source,
         gradient,
         result,
@@ -57,7 +58,14 @@ fn fused_conv(input: &Shape, weight: &Shape, pick: u16) -> Op {
     };
     let anchor = Anchor::Conv2d { conv: conv(), input: input.clone(), weight: weight.clone() };
     let chunks = chunks_for(input.0[0]);
-    Op::Fused(Box::new(Fused { anchor, chunks, source, gradient: Program::default(), result }))
+    Op::Fused(Box::new(Fused {
+        anchor,
+        chunks,
+        precision: Default::default(),
+        source,
+        gradient: Program::default(),
+        result,
+    }))
 }
 
 /// Both gradients of a convolution: operands weight, dy, x, added to dx.
@@ -71,7 +79,7 @@ fn fused_backward(input: &Shape, weight: &Shape) -> Op {
         Anchor::ConvBackward { conv: conv(), input: input.clone(), weight: weight.clone(), data: true, filter: true };
     let chunks = chunks_for(input.0[0]);
     let (source, gradient) = (Program::operand(2), Program::operand(1));
-    Op::Fused(Box::new(Fused { anchor, chunks, source, gradient, result }))
+    Op::Fused(Box::new(Fused { anchor, chunks, precision: Default::default(), source, gradient, result }))
 }
 
 struct Maker {

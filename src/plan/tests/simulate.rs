@@ -139,8 +139,7 @@ fn segments(m: &mut impl Access, p: &Program, (shapes, shared): (&[Shape], usize
         for k in 0..shape.elements() {
             let values = program(m, &p, shape, k, 0, ins);
             for (j, o) in p.outputs.iter().enumerate() {
-                let (Output::Full(s) | Output::Sums(s)) = *o;
-                m.write(at * p.outputs.len() + j, k, values[s]);
+                m.write(at * p.outputs.len() + j, k, values[o.step()]);
             }
         }
     }
@@ -166,7 +165,7 @@ fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], ou
     let gradients = if f.has_source() { f.source.outputs.len() } else { 0 };
     let results = gradients + if f.has_gradient() { f.gradient.outputs.len() } else { 0 };
     let weight = results + if f.has_result() { f.result.outputs.len() } else { 0 };
-    let full = |j: usize| (results..weight).contains(&j) && matches!(f.result.outputs[j - results], Output::Full(_));
+    let full = |j: usize| (results..weight).contains(&j) && f.result.outputs[j - results].is_full();
     (0..outs.len()).filter(|&j| !full(j)).for_each(|j| spoil(m, j, &outs[j]));
 
     let shape = if f.has_gradient() { &source } else { &output };
@@ -177,7 +176,7 @@ fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], ou
             let values = program(m, &f.result, shape, k, anchor, ins);
             for (j, o) in f.result.outputs.iter().enumerate() {
                 match *o {
-                    Output::Full(s) => m.write(results + j, k, values[s]),
+                    Output::Full(s) | Output::Bf16(s) => m.write(results + j, k, values[s]),
                     Output::Sums(s) => sums[j] = hash((sums[j], values[s])),
                 }
             }
@@ -190,7 +189,7 @@ fn fused_kernel(m: &mut impl Access, f: &Fused, tag: u64, ins: &[TensorType], ou
     let programs = [(f.has_source(), &f.source, &source, 0), (f.has_gradient(), &f.gradient, &output, gradients)];
     for (_, p, shape, first) in programs.into_iter().filter(|p| p.0) {
         for (j, o) in p.outputs.iter().enumerate() {
-            let Output::Full(s) = *o else {
+            let (Output::Full(s) | Output::Bf16(s)) = *o else {
                 let all = all_of(m, ins, windowed);
                 (0..outs[first + j].shape.elements()).for_each(|k| m.write(first + j, k, hash((all, j, k))));
                 continue;

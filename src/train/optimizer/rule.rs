@@ -1,98 +1,91 @@
 //! The optimizers' formulas as operations.
 
-use super::{Adam, AdamW, BIAS_CORRECTIONS, EpsilonMode, LEARNING_RATE, Optimizer, Sgd};
+use super::emit::{Decay, Emit};
+use super::kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
+use super::{ADAGRAD_STEP, BIAS_CORRECTIONS, EMA_DECAY, LEARNING_RATE, SGD_GAIN};
 use crate::error::Error;
 use crate::graph::{Graph, Value};
-use crate::ops::{Binary, Init, Op, Unary};
+use crate::ops::{Binary, Op, Unary};
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
-
-/// The operations that optimizers are written with, named after what they update.
-struct Emit {
-    graph: Graph,
-    path: String,
-}
-
-impl Emit {
-    fn op(&mut self, op: Op, operands: &[Value]) -> Result<Value, Error> {
-        self.graph.insert(op, operands, self.path.clone()).map(|id| id.result(0))
-    }
-    fn add(&mut self, a: Value, b: Value) -> Result<Value, Error> {
-        self.op(Op::Binary(Binary::Add), &[a, b])
-    }
-    fn sub(&mut self, a: Value, b: Value) -> Result<Value, Error> {
-        self.op(Op::Binary(Binary::Sub), &[a, b])
-    }
-    fn mul(&mut self, a: Value, b: Value) -> Result<Value, Error> {
-        self.op(Op::Binary(Binary::Mul), &[a, b])
-    }
-    fn div(&mut self, a: Value, b: Value) -> Result<Value, Error> {
-        self.op(Op::Binary(Binary::Div), &[a, b])
-    }
-    fn unary(&mut self, f: Unary, x: Value) -> Result<Value, Error> {
-        self.op(Op::Unary(f), &[x])
-    }
-    fn scalar(&mut self, value: f64) -> Result<Value, Error> {
-        self.op(Op::Constant(Tensor::scalar(value as f32)), &[])
-    }
-    /// An input or buffer under a complete name.
-    fn source(&mut self, op: Op, name: &str) -> Result<Value, Error> {
-        if self.graph.source(name).is_ok() {
-            return Err(Error::DuplicateName { what: "input or state", name: name.to_string() });
-        }
-        self.graph.insert(op, &[], name.to_string()).map(|id| id.result(0))
-    }
-    /// A buffer of zeros.
-    fn buffer(&mut self, ty: TensorType, name: &str) -> Result<Value, Error> {
-        self.source(Op::Buffer(ty, Init::ZEROS), name)
-    }
-    /// A buffer of zeros like `parameter`, named after it.
-    fn moment(&mut self, parameter: Value, name: &str) -> Result<Value, Error> {
-        let name = format!("{}.{name}", self.graph.node(parameter.node).name);
-        self.buffer(self.graph.ty(parameter).clone(), &name)
-    }
-    /// `decay·old + complement·new`, which becomes the value of the buffer `old`.
-    fn average(&mut self, old: Value, new: Value, decay: &Decay) -> Result<Value, Error> {
-        let kept = self.mul(old, decay.kept)?;
-        let added = self.mul(new, decay.complement)?;
-        let sum = self.add(kept, added)?;
-        self.graph.set_update(old, sum)?;
-        Ok(sum)
-    }
-}
-
-/// A factor and what it lacks to 1.
-struct Decay {
-    kept: Value,
-    complement: Value,
-}
 
 /// An optimizer with its numbers of this step as values of the graph.
 pub(super) struct Rule {
     e: Emit,
     kind: Kind,
+    lr: Value,
+    weight_decay: f64,
+    decoupled: bool,
 }
 
+/// What the parameters of a group share.
+pub(super) struct Group {
+    /// The learning rate, with whatever else scales a step.
+    rate: Value,
+    /// Added to the gradient, times the parameter.
+    penalty: Option<Value>,
+    /// `1 - lr·weight_decay` when decay is decoupled.
+    shrink: Option<Value>,
+}
+
+/// What all parameters share. The parameter moves by `-rate` times:
 enum Kind {
     Sgd {
-        lr: Value,
         momentum: Option<Value>,
+        /// `1 - dampening`, and 1 in the first step.
+        gain: Option<Value>,
         nesterov: bool,
-        /// Added to the gradient, times the parameter.
-        penalty: Option<Value>,
     },
+    /// `m/(root_scale·√v + epsilon)`
     Adam {
         first: Decay,
         second: Decay,
-        /// Added to the gradient, times the parameter.
-        penalty: Option<Value>,
-        /// `1 - lr·weight_decay` when decay is decoupled.
-        shrink: Option<Value>,
-        /// The parameter moves by `-step·m/(root_scale·√v + epsilon)`.
-        step: Value,
+        /// Divides the rate.
+        correction: Value,
+        rate_scale: Option<Value>,
         root_scale: Option<Value>,
         epsilon: Value,
+        amsgrad: bool,
     },
+    RmsProp {
+        square: Decay,
+        momentum: Option<Value>,
+        centered: bool,
+        denominator: Denominator,
+    },
+    Adagrad {
+        start: f64,
+        denominator: Denominator,
+        /// Divides the rate.
+        slower: Option<Value>,
+    },
+    Lion {
+        direction: Decay,
+        mean: Decay,
+    },
+}
+
+struct Denominator {
+    epsilon: Value,
+    place: EpsilonPlace,
+}
+
+impl Denominator {
+    fn new(e: &mut Emit, epsilon: f64, place: EpsilonPlace) -> Result<Self, Error> {
+        Ok(Denominator { epsilon: e.scalar(epsilon)?, place })
+    }
+    fn of(&self, e: &mut Emit, square: Value) -> Result<Value, Error> {
+        match self.place {
+            EpsilonPlace::Outside => {
+                let root = e.unary(Unary::Sqrt, square)?;
+                e.add(root, self.epsilon)
+            }
+            EpsilonPlace::Inside => {
+                let sum = e.add(square, self.epsilon)?;
+                e.unary(Unary::Sqrt, sum)
+            }
+        }
+    }
 }
 
 impl Rule {
@@ -101,27 +94,91 @@ impl Rule {
         let mut e = Emit { graph, path: "optimizer".to_string() };
         let lr = e.source(Op::Input(TensorType::new(DType::F32, [])), LEARNING_RATE)?;
         let kind = match *optimizer {
-            Optimizer::Sgd(Sgd { momentum, nesterov, weight_decay }) => Kind::Sgd {
-                lr,
-                momentum: positive(&mut e, momentum)?,
+            Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => Kind::Sgd {
+                momentum: e.positive(momentum)?,
+                gain: if momentum * dampening > 0.0 {
+                    Some(from_second(&mut e, 1.0, 1.0 - dampening, SGD_GAIN)?)
+                } else {
+                    None
+                },
                 nesterov,
-                penalty: positive(&mut e, weight_decay)?,
             },
-            Optimizer::Adam(adam) => adam_rule(&mut e, lr, &adam, None)?,
-            Optimizer::AdamW(AdamW { beta1, beta2, epsilon, epsilon_mode, weight_decay }) => {
-                let adam = Adam { beta1, beta2, epsilon, epsilon_mode, weight_decay: 0.0 };
-                let shrink = match positive(&mut e, weight_decay)? {
-                    Some(decay) => {
-                        let lost = e.mul(lr, decay)?;
-                        let one = e.scalar(1.0)?;
-                        Some(e.sub(one, lost)?)
-                    }
-                    None => None,
-                };
-                adam_rule(&mut e, lr, &adam, shrink)?
+            Optimizer::Adam(adam) => adam_kind(&mut e, &adam)?,
+            Optimizer::AdamW(AdamW { beta1, beta2, epsilon, epsilon_mode, weight_decay, amsgrad }) => {
+                adam_kind(&mut e, &Adam { beta1, beta2, epsilon, epsilon_mode, weight_decay, amsgrad })?
+            }
+            Optimizer::RmsProp(RmsProp { alpha, epsilon, epsilon_place, momentum, centered, .. }) => Kind::RmsProp {
+                square: e.decay(alpha)?,
+                momentum: e.positive(momentum)?,
+                centered,
+                denominator: Denominator::new(&mut e, epsilon, epsilon_place)?,
+            },
+            Optimizer::Adagrad(Adagrad { lr_decay, initial_accumulator_value, epsilon, epsilon_place, .. }) => {
+                Kind::Adagrad {
+                    start: initial_accumulator_value,
+                    denominator: Denominator::new(&mut e, epsilon, epsilon_place)?,
+                    slower: adagrad_slowdown(&mut e, lr_decay)?,
+                }
+            }
+            Optimizer::Lion(Lion { beta1, beta2, .. }) => {
+                Kind::Lion { direction: e.decay(beta1)?, mean: e.decay(beta2)? }
             }
         };
-        Ok(Rule { e, kind })
+        let (weight_decay, decoupled) = optimizer.weight_decay();
+        Ok(Rule { e, kind, lr, weight_decay, decoupled })
+    }
+
+    /// Adds the numbers that the parameters of one group share. Without a `weight_decay` it is the optimizer's.
+    pub fn group(&mut self, lr_scale: f64, weight_decay: Option<f64>) -> Result<Group, Error> {
+        let e = &mut self.e;
+        e.path = "optimizer".to_string();
+        let lr = if lr_scale == 1.0 {
+            self.lr
+        } else {
+            let scale = e.scalar(lr_scale)?;
+            e.mul(self.lr, scale)?
+        };
+        let decay = e.positive(weight_decay.unwrap_or(self.weight_decay))?;
+        let (penalty, shrink) = match decay {
+            Some(decay) if self.decoupled => {
+                let lost = e.mul(lr, decay)?;
+                let one = e.scalar(1.0)?;
+                (None, Some(e.sub(one, lost)?))
+            }
+            penalty => (penalty, None),
+        };
+        let rate = match self.kind {
+            Kind::Sgd { .. } | Kind::RmsProp { .. } | Kind::Lion { .. } | Kind::Adagrad { slower: None, .. } => lr,
+            Kind::Adagrad { slower: Some(slower), .. } => e.div(lr, slower)?,
+            Kind::Adam { correction, rate_scale, .. } => {
+                let step = e.div(lr, correction)?;
+                match rate_scale {
+                    Some(scale) => e.mul(step, scale)?,
+                    None => step,
+                }
+            }
+        };
+        Ok(Group { rate, penalty, shrink })
+    }
+
+    /// Lets every parameter have an average `<parameter>.ema` of its values after the steps: the first of them at
+    /// first, then `decay·average + (1 - decay)·value`.
+    pub fn averages(&mut self, decay: f64) -> Result<(), Error> {
+        let e = &mut self.e;
+        e.path = "optimizer".to_string();
+        let decay = from_second(e, 0.0, decay, EMA_DECAY)?;
+        let updates: Vec<_> = e.graph.updates().to_vec();
+        let parameters: Vec<Value> = e.graph.parameters().map(|id| id.result(0)).collect();
+        for p in parameters {
+            let Some(&(_, new)) = updates.iter().find(|(state, _)| *state == p.node) else { continue };
+            e.path = format!("{}.update", e.graph.node(p.node).name);
+            let old = e.moment(p, "ema")?;
+            let off = e.sub(old, new)?;
+            let kept = e.mul(off, decay)?;
+            let average = e.add(new, kept)?;
+            e.graph.set_update(old, average)?;
+        }
+        Ok(())
     }
 
     /// The graph with all that was added.
@@ -130,87 +187,138 @@ impl Rule {
     }
 
     /// Moves parameter `p` one step.
-    pub fn update(&mut self, p: Value, gradient: Value) -> Result<(), Error> {
-        let Rule { e, kind } = self;
+    pub fn update(&mut self, p: Value, gradient: Value, group: &Group) -> Result<(), Error> {
+        let Rule { e, kind, .. } = self;
         e.path = format!("{}.update", e.graph.node(p.node).name);
-        let next = match kind {
-            Kind::Sgd { lr, momentum, nesterov, penalty } => {
-                let d = penalise(e, gradient, p, *penalty)?;
-                let direction = match *momentum {
-                    Some(momentum) => {
-                        let old = e.moment(p, "momentum_buffer")?;
-                        let kept = e.mul(old, momentum)?;
-                        let new = e.add(kept, d)?;
-                        e.graph.set_update(old, new)?;
-                        if *nesterov {
-                            let ahead = e.mul(new, momentum)?;
-                            e.add(d, ahead)?
-                        } else {
-                            new
-                        }
-                    }
-                    None => d,
-                };
-                let change = e.mul(direction, *lr)?;
-                e.sub(p, change)?
+        let g = match group.penalty {
+            Some(penalty) => {
+                let pull = e.mul(p, penalty)?;
+                e.add(gradient, pull)?
             }
-            Kind::Adam { first, second, penalty, shrink, step, root_scale, epsilon } => {
-                let g = penalise(e, gradient, p, *penalty)?;
+            None => gradient,
+        };
+        let change = match kind {
+            Kind::Sgd { momentum, gain, nesterov } => {
+                let added = match *gain {
+                    Some(gain) => e.mul(g, gain)?,
+                    None => g,
+                };
+                let (momentum, nesterov) = (*momentum, *nesterov);
+                let mut direction = with_momentum(e, p, added, momentum)?;
+                if let Some(momentum) = momentum.filter(|_| nesterov) {
+                    let ahead = e.mul(direction, momentum)?;
+                    direction = e.add(g, ahead)?;
+                }
+                e.mul(direction, group.rate)?
+            }
+            Kind::Adam { first, second, root_scale, epsilon, amsgrad, .. } => {
                 let (m, v) = (e.moment(p, "exp_avg")?, e.moment(p, "exp_avg_sq")?);
                 let m = e.average(m, g, first)?;
                 let square = e.mul(g, g)?;
-                let v = e.average(v, square, second)?;
+                let mut v = e.average(v, square, second)?;
+                if *amsgrad {
+                    let most = e.moment(p, "max_exp_avg_sq")?;
+                    v = e.op(Op::Binary(Binary::Max), &[most, v])?;
+                    e.graph.set_update(most, v)?;
+                }
                 let mut root = e.unary(Unary::Sqrt, v)?;
                 if let Some(scale) = *root_scale {
                     root = e.mul(root, scale)?;
                 }
                 let denominator = e.add(root, *epsilon)?;
-                let numerator = e.mul(m, *step)?;
-                let change = e.div(numerator, denominator)?;
-                let kept = match *shrink {
-                    Some(shrink) => e.mul(p, shrink)?,
-                    None => p,
-                };
-                e.sub(kept, change)?
+                let numerator = e.mul(m, group.rate)?;
+                e.div(numerator, denominator)?
+            }
+            Kind::RmsProp { square, momentum, centered, denominator } => {
+                let v = e.moment(p, "square_avg")?;
+                let squared = e.mul(g, g)?;
+                let mut v = e.average(v, squared, square)?;
+                if *centered {
+                    let mean = e.moment(p, "grad_avg")?;
+                    let mean = e.average(mean, g, square)?;
+                    let squared = e.mul(mean, mean)?;
+                    let variance = e.sub(v, squared)?;
+                    v = e.unary(Unary::Relu, variance)?;
+                }
+                let denominator = denominator.of(e, v)?;
+                let direction = e.div(g, denominator)?;
+                let direction = with_momentum(e, p, direction, *momentum)?;
+                e.mul(direction, group.rate)?
+            }
+            Kind::Adagrad { start, denominator, .. } => {
+                let sum = e.like(p, *start, "square_sum")?;
+                let square = e.mul(g, g)?;
+                let new = e.add(sum, square)?;
+                e.graph.set_update(sum, new)?;
+                let denominator = denominator.of(e, new)?;
+                let numerator = e.mul(g, group.rate)?;
+                e.div(numerator, denominator)?
+            }
+            Kind::Lion { direction, mean } => {
+                let m = e.moment(p, "exp_avg")?;
+                let c = e.mix(m, g, direction)?;
+                e.average(m, g, mean)?;
+                let sign = e.unary(Unary::Sign, c)?;
+                e.mul(sign, group.rate)?
             }
         };
+        let kept = match group.shrink {
+            Some(shrink) => e.mul(p, shrink)?,
+            None => p,
+        };
+        let next = e.sub(kept, change)?;
         e.graph.set_update(p, next)
     }
+}
+
+/// `momentum·buffer + direction`, which the buffer keeps; without momentum the direction.
+fn with_momentum(e: &mut Emit, p: Value, direction: Value, momentum: Option<Value>) -> Result<Value, Error> {
+    let Some(momentum) = momentum else { return Ok(direction) };
+    let old = e.moment(p, "momentum_buffer")?;
+    let kept = e.mul(old, momentum)?;
+    let new = e.add(kept, direction)?;
+    e.graph.set_update(old, new)?;
+    Ok(new)
+}
+
+/// A number that is `first` in the first step and `then` in all that follow: a buffer that takes `then`.
+fn from_second(e: &mut Emit, first: f64, then: f64, name: &str) -> Result<Value, Error> {
+    let buffer = e.buffer(TensorType::f32([]), first, name)?;
+    let then = e.scalar(then)?;
+    e.graph.set_update(buffer, then)?;
+    Ok(buffer)
+}
+
+/// `1 + (t - 1)·lr_decay` for the step `t` from 1.
+fn adagrad_slowdown(e: &mut Emit, lr_decay: f64) -> Result<Option<Value>, Error> {
+    let Some(decay) = e.positive(lr_decay)? else { return Ok(None) };
+    // whole numbers, since f32 would stop counting at 2^24
+    let steps = e.buffer(TensorType::new(DType::I32, []), 0.0, ADAGRAD_STEP)?;
+    let one = e.op(Op::Constant(Tensor::i32([], vec![1])?), &[])?;
+    let next = e.add(steps, one)?;
+    e.graph.set_update(steps, next)?;
+    let steps = e.op(Op::Cast(DType::F32), &[steps])?;
+    let (one, decayed) = (e.scalar(1.0)?, e.mul(steps, decay)?);
+    e.add(one, decayed).map(Some)
 }
 
 /// Adam's numbers of a step. `q = 1 - beta^t` follows the recurrence `q' = beta·q + (1 - beta)`: it is the same
 /// average as the moments', of ones. So the rounding of `beta` and `1 - beta` to f32 cancels in `m/q`, and nothing
 /// is lost to a subtraction of `beta^t` from 1.
-fn adam_rule(e: &mut Emit, lr: Value, adam: &Adam, shrink: Option<Value>) -> Result<Kind, Error> {
+fn adam_kind(e: &mut Emit, adam: &Adam) -> Result<Kind, Error> {
     let one = e.scalar(1.0)?;
     let mut corrected = |beta: f64, name: &str| -> Result<(Decay, Value), Error> {
-        let decay = Decay { kept: e.scalar(beta)?, complement: e.scalar(1.0 - beta)? };
-        let old = e.buffer(TensorType::f32([]), name)?;
+        let decay = e.decay(beta)?;
+        let old = e.buffer(TensorType::f32([]), 0.0, name)?;
         let q = e.average(old, one, &decay)?;
         Ok((decay, q))
     };
-    let (first, q1) = corrected(adam.beta1, BIAS_CORRECTIONS[0])?;
+    let (first, correction) = corrected(adam.beta1, BIAS_CORRECTIONS[0])?;
     let (second, q2) = corrected(adam.beta2, BIAS_CORRECTIONS[1])?;
-    let step = e.div(lr, q1)?;
-    let (step, root_scale) = match adam.epsilon_mode {
-        EpsilonMode::Corrected => (step, Some(e.unary(Unary::Rsqrt, q2)?)),
-        EpsilonMode::Hat => {
-            let root = e.unary(Unary::Sqrt, q2)?;
-            (e.mul(step, root)?, None)
-        }
+    let (rate_scale, root_scale) = match adam.epsilon_mode {
+        EpsilonMode::Corrected => (None, Some(e.unary(Unary::Rsqrt, q2)?)),
+        EpsilonMode::Hat => (Some(e.unary(Unary::Sqrt, q2)?), None),
     };
-    let penalty = positive(e, adam.weight_decay)?;
-    Ok(Kind::Adam { first, second, penalty, shrink, step, root_scale, epsilon: e.scalar(adam.epsilon)? })
-}
-
-/// `g + penalty·p`
-fn penalise(e: &mut Emit, g: Value, p: Value, penalty: Option<Value>) -> Result<Value, Error> {
-    let Some(penalty) = penalty else { return Ok(g) };
-    let pull = e.mul(p, penalty)?;
-    e.add(g, pull)
-}
-
-/// The number, or nothing for zero.
-fn positive(e: &mut Emit, value: f64) -> Result<Option<Value>, Error> {
-    if value > 0.0 { e.scalar(value).map(Some) } else { Ok(None) }
+    let (epsilon, amsgrad) = (e.scalar(adam.epsilon)?, adam.amsgrad);
+    Ok(Kind::Adam { first, second, correction, rate_scale, root_scale, epsilon, amsgrad })
 }

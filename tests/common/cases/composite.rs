@@ -43,12 +43,12 @@ pub fn cases() -> Vec<Case> {
             b.out(loss);
             Ok(())
         }),
-        Case::new("loss/binary_cross_entropy", |b| {
+        Case::new("loss/binary_cross_entropy_with_logits", |b| {
             let dims = b.dims(2);
             b.sums(dims.iter().product());
             let (x, scores) = (b.x(dims.clone(), Fill::Wide), b.x(dims, Fill::Signed));
             let target = b.g.sigmoid(scores)?;
-            let loss = b.g.binary_cross_entropy(x, target)?;
+            let loss = b.g.binary_cross_entropy_with_logits(x, target)?;
             b.out(loss);
             Ok(())
         }),

@@ -66,6 +66,7 @@ fn backward(b: &mut Build, make: fn(&mut Build) -> Setting, data: bool, filter: 
     let fused = Fused {
         anchor: Anchor::ConvBackward { conv, input: setting.x.into(), weight: setting.w.into(), data, filter },
         chunks: fused::chunks_for(setting.x[0]),
+        precision: Default::default(),
         source: if filter { normalise(first, vec![Output::Full(5), Output::Sums(4)]) } else { unused() },
         gradient: normalise(first + 3, vec![Output::Full(5)]),
         result: if data { result } else { unused() },
@@ -105,6 +106,7 @@ fn map(b: &mut Build, mut outputs: Vec<Output>) -> Result<(), Error> {
     let fused = Fused {
         anchor: Anchor::Map(shape),
         chunks: fused::chunks_for(rows),
+        precision: Default::default(),
         source: Program::default(),
         gradient: Program::default(),
         result: Program { steps, value: 0, outputs },
@@ -133,6 +135,7 @@ fn maps(b: &mut Build) -> Result<(), Error> {
     ];
     let fused = Fused {
         chunks: fused::chunks_for(segments.iter().map(Shape::elements).sum()),
+        precision: Default::default(),
         anchor: Anchor::Maps { segments, shared: 2 },
         source: Program::default(),
         gradient: Program::default(),
@@ -141,8 +144,31 @@ fn maps(b: &mut Build) -> Result<(), Error> {
     finish(b, fused, &operands)
 }
 
+/// A kernel hands a tensor to another in bf16; the operand beside it is stretched over rows, or over all but the channels.
+fn narrow(b: &mut Build, stretched: bool) -> Result<(), Error> {
+    let dims = vec![b.rng.within(1, 3), b.rng.within(1, 5), b.rng.within(1, 5), b.rng.pick(&[3, 16, 21])];
+    let beside = if stretched { vec![dims[1], 1, 1] } else { vec![dims[3]] };
+    let (x, y) = (b.plain(dims.clone(), Fill::Signed), b.plain(beside, Fill::Signed));
+    let kernel = |output: fn(usize) -> Output| Fused {
+        anchor: Anchor::Map(dims.clone().into()),
+        chunks: fused::chunks_for(dims[0] * dims[1] * dims[2]),
+        precision: Default::default(),
+        source: Program::default(),
+        gradient: Program::default(),
+        result: Program {
+            steps: vec![Step::Operand(0), Step::Operand(1), Step::Binary(Binary::Mul, 0, 1)],
+            value: 0,
+            outputs: vec![output(2)],
+        },
+    };
+    let id = b.g.add(Op::Fused(Box::new(kernel(Output::Bf16))), &[x, y], "")?;
+    finish(b, kernel(Output::Full), &[id.result(0), y])
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
+        Case::new("fused/bf16", |b| narrow(b, false)).flat(),
+        Case::new("fused/bf16_broadcast", |b| narrow(b, true)).flat(),
         Case::new("fused/maps", maps).flat(),
         Case::new("fused/map_sums", |b| map(b, vec![Output::Sums(9), Output::Full(4), Output::Sums(10)])).flat(),
         Case::new("fused/map_broadcast", |b| map(b, vec![Output::Full(4)])).flat(),
@@ -168,6 +194,7 @@ pub fn cases() -> Vec<Case> {
                 let fused = Fused {
                     anchor: Anchor::Conv2d { conv, input: setting.x.into(), weight: setting.w.into() },
                     chunks: fused::chunks_for(setting.x[0]),
+                    precision: Default::default(),
                     source: normalise(1, vec![Output::Full(5)]),
                     gradient: Program::default(),
                     result,

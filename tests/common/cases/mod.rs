@@ -6,7 +6,7 @@ use outrigger::Error;
 use super::build::Build;
 
 mod composite;
-mod conv;
+pub mod conv;
 mod elementwise;
 mod fused;
 mod linear;

@@ -1,0 +1,81 @@
+//! Copies of weights in the order in which tiles read them, in memory of the step's own.
+
+use super::half::Element;
+use super::lower::{ArgumentPlace, Call, Kernel, KernelArgument, Lowered};
+use super::nest::{Nest, NestStep};
+use super::winograd_weight::WeightTransform;
+use crate::plan::ALIGNMENT;
+use crate::types::DType;
+
+/// A copying nest that rounds what it copies if `element` says so.
+pub(super) fn rounded(mut nest: Nest, element: Element) -> Nest {
+    if element == Element::Rounded {
+        nest.steps.push(NestStep::Cast(DType::Bf16, nest.outputs[0].0));
+        nest.outputs[0].0 = nest.steps.len() - 1;
+    }
+    nest
+}
+
+impl Lowered {
+    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
+    /// where.
+    pub(super) fn pack(
+        &mut self,
+        nest: Nest,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+        floats: usize,
+    ) -> usize {
+        let chunks = nest.chunks;
+        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
+    }
+    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
+    pub(super) fn transform(
+        &mut self,
+        kernel: WeightTransform,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+    ) -> usize {
+        let (chunks, floats) = (kernel.chunks, kernel.floats());
+        self.packing(Kernel::WeightTransform(kernel), chunks, arguments, from, floats)
+    }
+    fn packing(
+        &mut self,
+        kernel: Kernel,
+        chunks: usize,
+        arguments: &mut Vec<KernelArgument>,
+        from: usize,
+        floats: usize,
+    ) -> usize {
+        let to = self.room(floats * 4, true);
+        let call_from = KernelArgument { write: false, ..arguments[from].clone() };
+        arguments.push(KernelArgument { write: false, ..to.clone() });
+        self.packs.push(Call { kernel, arguments: vec![call_from, to], chunks, flops: 0, kind: "pack" });
+        arguments.len() - 1
+    }
+    /// The weight in pairs of bf16, each nest packing a part of it into `bytes` bytes.
+    pub(super) fn pack_pairs(&mut self, nests: Vec<Nest>, arguments: &mut Vec<KernelArgument>, bytes: i64) -> usize {
+        let to = self.room(bytes as usize, false);
+        for nest in nests {
+            let (chunks, arguments) = (nest.chunks, vec![arguments[0].clone(), to.clone()]);
+            self.packs.push(Call { kernel: Kernel::Nest(nest), arguments, chunks, flops: 0, kind: "pack" });
+        }
+        arguments.push(KernelArgument { write: false, ..to });
+        arguments.len() - 1
+    }
+    /// Memory of the step's own, to be written.
+    fn room(&mut self, bytes: usize, float: bool) -> KernelArgument {
+        let at = self.step_bytes.next_multiple_of(ALIGNMENT);
+        self.step_bytes = at + bytes;
+        KernelArgument { place: ArgumentPlace::Step(at), bytes, write: true, float }
+    }
+    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    pub(super) fn packed_weight(
+        &mut self,
+        pack: Option<Nest>,
+        arguments: &mut Vec<KernelArgument>,
+        floats: usize,
+    ) -> usize {
+        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
+    }
+}

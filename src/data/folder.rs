@@ -1,0 +1,119 @@
+//! Images in folders, one folder a class.
+//!
+//! ```text
+//!   root/cat/01.png      class 0: "cat"          classes and files in the order of their names
+//!   root/cat/more/02.jpg
+//!   root/dog/01.jpeg     class 1: "dog"
+//! ```
+
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use image::ImageReader;
+
+use super::array::{Array, Sample, Target};
+use super::dataset::Dataset;
+use super::error::DataError;
+
+/// What is read; other files are left alone.
+const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// PNG and JPEG files of a folder, decoded to three channels when they are asked for.
+///
+/// Images keep their sizes: [`Resize`](super::Resize) or a crop brings those of a batch to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFolder {
+    files: Vec<(PathBuf, i32)>,
+    class_names: Vec<String>,
+}
+
+impl ImageFolder {
+    /// Lists the images below `root`; a class is a folder directly in it, and holds at least one image.
+    ///
+    /// Errors: a folder that can't be read, one without classes, a class without images.
+    pub fn new(root: &Path) -> Result<ImageFolder, DataError> {
+        let mut data = ImageFolder { files: Vec::new(), class_names: Vec::new() };
+        for class in entries(root)?.into_iter().filter(|path| path.is_dir()) {
+            let before = data.files.len();
+            let label = i32::try_from(data.class_names.len()).unwrap_or(i32::MAX);
+            list(&class, &mut |file| data.files.push((file, label)))?;
+            if data.files.len() == before {
+                let reason = format!("no image in this class: looked for files ending in {}", EXTENSIONS.join(", "));
+                return Err(DataError::Format { file: class.display().to_string(), reason });
+            }
+            data.class_names.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+        if data.class_names.is_empty() {
+            let reason = "no classes: expected one folder of images for each".to_string();
+            return Err(DataError::Format { file: root.display().to_string(), reason });
+        }
+        Ok(data)
+    }
+
+    /// The files with the class of each.
+    pub fn files(&self) -> &[(PathBuf, i32)] {
+        &self.files
+    }
+}
+
+/// What a folder holds, in the order of names.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let entries = fs::read_dir(dir).map_err(DataError::io("read", dir))?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().map_err(DataError::io("read", dir))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The images below `dir`. Links to files are followed; links to folders are not, since they may go round.
+fn list(dir: &Path, found: &mut impl FnMut(PathBuf)) -> Result<(), DataError> {
+    for path in entries(dir)? {
+        let is_image = |path: &Path| {
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+        };
+        if path.is_dir() {
+            if !path.is_symlink() {
+                list(&path, found)?;
+            }
+        } else if is_image(&path) {
+            found(path);
+        }
+    }
+    Ok(())
+}
+
+/// Decodes a PNG or JPEG file to [height, width, 3] bytes. The kind is told by the contents, not by the name; grey
+/// images have three equal channels, transparency is dropped, and 16 bits a channel become 8.
+///
+/// Errors: a file that can't be read or does not decode, or one of more than 512 MiB.
+pub fn read_image(path: &Path) -> Result<Array, DataError> {
+    let bad = |reason: String| DataError::Format { file: path.display().to_string(), reason };
+    let file = BufReader::new(fs::File::open(path).map_err(DataError::io("read", path))?);
+    let reader = ImageReader::new(file).with_guessed_format().map_err(DataError::io("read", path))?;
+    let image = reader.decode().map_err(|error| bad(format!("does not decode: {error}")))?.into_rgb8();
+    let (width, height) = image.dimensions();
+    Array::new([height as usize, width as usize, 3], image.into_raw()).map_err(|error| bad(error.to_string()))
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        let Some((path, label)) = self.files.get(index) else {
+            return Err(DataError::index(index, self.files.len()));
+        };
+        Ok(Sample { input: read_image(path)?, target: Target::Class(*label) })
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    fn origin(&self, index: usize) -> String {
+        self.files.get(index).map_or_else(|| format!("sample {index}"), |(path, _)| path.display().to_string())
+    }
+}

@@ -1,0 +1,272 @@
+//! Metrics: what a model is measured by, over any number of batches.
+//!
+//! Each keeps counts or sums and divides once, when it is asked for its value: a smaller last batch weighs as much as
+//! it has samples, and an epoch gives the same whatever its batches. Predictions are `[n, classes]` scores (logits or
+//! probabilities) with i32 labels `[n]`; for two classes also one score a sample, `[n]` or `[n, 1]`.
+//!
+//! ```
+//! use outrigger::Tensor;
+//! use outrigger::train::metrics::{Accuracy, Average, Metric, precision};
+//!
+//! # fn main() -> Result<(), outrigger::Error> {
+//! let mut metrics: Vec<Box<dyn Metric>> = vec![Box::new(Accuracy::new()), Box::new(precision(3, Average::Macro))];
+//! let scores = Tensor::f32([2, 3], vec![0.1, 0.7, 0.2, 0.8, 0.1, 0.1])?;
+//! let labels = Tensor::i32([2], vec![1, 2])?;
+//! for metric in &mut metrics {
+//!     metric.update(&scores, &labels)?;
+//! }
+//! assert_eq!(metrics[0].value(), 0.5);
+//! # Ok(())
+//! # }
+//! ```
+
+mod classes;
+mod curve;
+
+pub use classes::{Average, ClassScore, ConfusionMatrix, f1, precision, recall};
+pub use curve::Auc;
+
+use crate::error::Error;
+use crate::tensor::Tensor;
+use crate::types::{DType, TensorType};
+
+/// Something that is measured batch by batch.
+pub trait Metric {
+    /// Its name in logs: `accuracy`, `top_5_accuracy`.
+    fn name(&self) -> String;
+    /// Adds a batch.
+    ///
+    /// # Errors
+    /// [`Error::Type`] when prediction and target do not fit together, [`Error::Label`] for a label that is no class;
+    /// the metric is then as before.
+    fn update(&mut self, prediction: &Tensor, target: &Tensor) -> Result<(), Error>;
+    /// The value of all batches since the last reset; NaN without any, unless it says otherwise.
+    fn value(&self) -> f64;
+    /// Forgets all batches.
+    fn reset(&mut self);
+}
+
+/// A mean whose parts weigh what they count: of the losses of batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// Adds the mean of `samples` samples.
+    pub fn add(&mut self, mean: f64, samples: usize) {
+        self.sum += mean * samples as f64;
+        self.weight += samples as f64;
+    }
+    /// The mean of all samples; NaN without any.
+    pub fn value(&self) -> f64 {
+        self.sum / self.weight
+    }
+    /// Forgets all samples.
+    pub fn reset(&mut self) {
+        *self = Mean::default();
+    }
+}
+
+/// Share of the samples whose label is among the `k` largest scores. Of equal scores the first counts as the largest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TopK {
+    k: usize,
+    hits: u64,
+    samples: u64,
+}
+
+impl TopK {
+    /// Among the `k` largest.
+    pub fn new(k: usize) -> Self {
+        TopK { k, hits: 0, samples: 0 }
+    }
+}
+
+impl Metric for TopK {
+    fn name(&self) -> String {
+        format!("top_{}_accuracy", self.k)
+    }
+    fn update(&mut self, prediction: &Tensor, target: &Tensor) -> Result<(), Error> {
+        let batch = Batch::new(prediction, target)?;
+        if batch.width == 1 {
+            return Err(unfit("prediction", TensorType::f32([batch.labels.len(), 2]), prediction));
+        }
+        let hit = |(row, &label): (&[f32], &i32)| rank(row, label as usize) < self.k;
+        self.hits += batch.rows().zip(batch.labels).filter(|&pair| hit(pair)).count() as u64;
+        self.samples += batch.labels.len() as u64;
+        Ok(())
+    }
+    fn value(&self) -> f64 {
+        self.hits as f64 / self.samples as f64
+    }
+    fn reset(&mut self) {
+        (self.hits, self.samples) = (0, 0);
+    }
+}
+
+/// Share of the samples whose predicted class is their label. With one score a sample the class is 1 above a threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accuracy {
+    threshold: f32,
+    correct: u64,
+    samples: u64,
+}
+
+impl Accuracy {
+    /// With the threshold 0.5, of probabilities.
+    pub fn new() -> Self {
+        Accuracy { threshold: 0.5, correct: 0, samples: 0 }
+    }
+    /// Another threshold: 0 for logits.
+    pub fn with_threshold(self, threshold: f32) -> Self {
+        Accuracy { threshold, ..self }
+    }
+}
+
+impl Default for Accuracy {
+    fn default() -> Self {
+        Accuracy::new()
+    }
+}
+
+impl Metric for Accuracy {
+    fn name(&self) -> String {
+        "accuracy".to_string()
+    }
+    fn update(&mut self, prediction: &Tensor, target: &Tensor) -> Result<(), Error> {
+        let batch = Batch::new(prediction, target)?;
+        self.correct += batch.predicted(self.threshold).filter(|&(class, label)| class == label).count() as u64;
+        self.samples += batch.labels.len() as u64;
+        Ok(())
+    }
+    fn value(&self) -> f64 {
+        self.correct as f64 / self.samples as f64
+    }
+    fn reset(&mut self) {
+        (self.correct, self.samples) = (0, 0);
+    }
+}
+
+/// Mean of `|prediction - target|` over all elements, which are f32 and of one shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MeanAbsoluteError {
+    sum: f64,
+    elements: u64,
+}
+
+impl Metric for MeanAbsoluteError {
+    fn name(&self) -> String {
+        "mean_absolute_error".to_string()
+    }
+    fn update(&mut self, prediction: &Tensor, target: &Tensor) -> Result<(), Error> {
+        let (p, t) = match (prediction.as_f32(), target.as_f32()) {
+            (Some(p), Some(t)) if prediction.shape() == target.shape() => (p, t),
+            (Some(_), _) => return Err(unfit("target", prediction.ty(), target)),
+            (None, _) => return Err(unfit("prediction", TensorType::f32(prediction.shape().clone()), prediction)),
+        };
+        self.sum += p.iter().zip(t).map(|(p, t)| (f64::from(*p) - f64::from(*t)).abs()).sum::<f64>();
+        self.elements += p.len() as u64;
+        Ok(())
+    }
+    fn value(&self) -> f64 {
+        self.sum / self.elements as f64
+    }
+    fn reset(&mut self) {
+        *self = MeanAbsoluteError::default();
+    }
+}
+
+/// Scores of a batch with its labels, which are classes.
+struct Batch<'a> {
+    scores: &'a [f32],
+    /// Scores of a sample.
+    width: usize,
+    labels: &'a [i32],
+}
+
+impl<'a> Batch<'a> {
+    fn new(prediction: &'a Tensor, target: &'a Tensor) -> Result<Self, Error> {
+        let shape = prediction.shape();
+        let Some(scores) = prediction.as_f32() else {
+            return Err(unfit("prediction", TensorType::f32(shape.clone()), prediction));
+        };
+        let (samples, width) = match *shape.0.as_slice() {
+            [samples] => (samples, 1),
+            [samples, width] if width > 0 => (samples, width),
+            _ => {
+                let classes = shape.last().max(2);
+                return Err(unfit("prediction", TensorType::f32([shape.elements() / classes, classes]), prediction));
+            }
+        };
+        let labels = match target.as_i32() {
+            Some(labels) if labels.len() == samples => labels,
+            _ => return Err(unfit("target", TensorType::new(DType::I32, [samples]), target)),
+        };
+        let classes = width.max(2);
+        let is_class = |label: i32| usize::try_from(label).is_ok_and(|label| label < classes);
+        match labels.iter().position(|&label| !is_class(label)) {
+            Some(index) => {
+                let name = "target".to_string();
+                Err(Error::Label { name, index, label: labels[index], classes })
+            }
+            None => Ok(Batch { scores, width, labels }),
+        }
+    }
+    fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.scores.chunks_exact(self.width)
+    }
+    /// Predicted class and label of each sample.
+    fn predicted(&self, threshold: f32) -> impl Iterator<Item = (usize, usize)> {
+        let class = move |row: &[f32]| match row {
+            [score] => usize::from(*score > threshold),
+            _ => argmax(row),
+        };
+        self.rows().zip(self.labels).map(move |(row, &label)| (class(row), label as usize))
+    }
+}
+
+fn unfit(name: &str, expected: TensorType, got: &Tensor) -> Error {
+    Error::Type { name: name.to_string(), expected, got: got.ty() }
+}
+
+/// Rows of `logits` whose first largest element is at the label.
+pub(super) fn count_correct(logits: &Tensor, labels: &[i32]) -> usize {
+    let classes = logits.shape().last().max(1);
+    let rows = logits.as_f32().unwrap_or_default().chunks_exact(classes);
+    rows.zip(labels).filter(|(row, label)| usize::try_from(**label).is_ok_and(|label| argmax(row) == label)).count()
+}
+
+/// Index of the first largest element. One that is no number is never larger.
+fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, x) in row.iter().enumerate() {
+        if *x > row[best] || row[best].is_nan() {
+            best = i;
+        }
+    }
+    best
+}
+
+/// How many elements come before the one at `at`: larger ones, and equal ones before it. One that is no number comes
+/// after all.
+fn rank(row: &[f32], at: usize) -> usize {
+    let score = row[at];
+    if score.is_nan() {
+        return row.len();
+    }
+    row.iter().enumerate().filter(|&(i, x)| *x > score || (*x == score && i < at)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correct_answers_are_the_first_largest_logits() {
+        let logits = Tensor::f32([4, 3], vec![0., 2., 1., 5., 5., 1., -3., -2., -1., 0., 0., 9.]).unwrap();
+        assert_eq!(count_correct(&logits, &[1, 0, 2, 2]), 4);
+        assert_eq!(count_correct(&logits, &[0, 1, 2, 0]), 1);
+    }
+}
