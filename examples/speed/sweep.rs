@@ -149,7 +149,7 @@ impl Sweep<'_> {
             pretty(train.time),
             pretty(train.time.div_f64(units)),
             train.peak,
-            self.bounds(&mut training)?,
+            self.bounds(&mut training, train.time)?,
             pretty(infer.time),
             pretty(infer.time.div_f64(units)),
             infer.peak,
@@ -160,7 +160,7 @@ impl Sweep<'_> {
     fn model(&self, name: &str, batch: usize) -> Result<(), Error> {
         let (network, mut training) = self.network(by_name(name)?, batch)?;
         let (train, gflop) = (self.measure(&mut training)?, training.gflop());
-        let bounds = self.bounds(&mut training)?;
+        let bounds = self.bounds(&mut training, train.time)?;
         // its memory is larger than all others' together
         drop(training);
         let infer = self.measure(&mut network.inference(batch)?)?;
@@ -177,8 +177,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The columns `roof`, `conv` and `bound`.
-    fn bounds(&self, ready: &mut Ready) -> Result<String, Error> {
+    /// The columns `roof`, `conv` and `bound` of a step that takes `time`.
+    fn bounds(&self, ready: &mut Ready, time: Duration) -> Result<String, Error> {
         // the shortest of three is the least disturbed
         let mut profile = ready.profile()?;
         for _ in 0..2 {
@@ -189,7 +189,8 @@ impl Sweep<'_> {
         }
         let share = |bound| profile.share_bound_by(bound, &self.roof);
         let bound = if share(Bound::Compute) > share(Bound::Memory) { Bound::Compute } else { Bound::Memory };
-        let (roof, conv) = (profile.roof_share(&self.roof), profile.convolution_share());
+        let roof = profile.least_ns(&self.roof) / 1e9 / time.as_secs_f64();
+        let conv = profile.convolution_share();
         Ok(format!("{} | {} | {bound}, {}", percent(roof), percent(conv), percent(share(bound))))
     }
 }
