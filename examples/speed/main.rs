@@ -35,7 +35,7 @@ use serde::Serialize;
 mod network;
 mod sweep;
 
-use network::{Network, Ready, median};
+use network::{Network, Ready, median, wall};
 
 /// Measures a training step and inference of a network.
 #[derive(Debug, Parser)]
@@ -171,7 +171,7 @@ fn prepared(args: &Args) -> Result<(Network, Ready), Error> {
 
 fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {
     let (network, mut training) = prepared(args)?;
-    let time = |ready: &mut Ready, runs: u32| Ok::<_, Error>(median(&ready.times(runs, Duration::MAX)?));
+    let time = |ready: &mut Ready, runs: u32| Ok::<_, Error>(median(&ready.times(runs, Duration::MAX, wall)?));
     let train_step = time(&mut training, args.steps)?;
     let rss = outrigger_runtime::peak_resident_bytes().unwrap_or(0);
 

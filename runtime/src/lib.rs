@@ -54,7 +54,7 @@ pub use debug::DebugOptions;
 pub use error::{Error, Result};
 pub use peak::{peak_bandwidth, peak_gflops};
 pub use plan::{Argument, BufferRef, Constant, KernelFn, Phase, Plan, StateSlot, Step};
-pub use process::{peak_resident_bytes, resident_bytes};
+pub use process::{peak_resident_bytes, resident_bytes, thread_cpu_time};
 pub use profile::{Profile, Span, StepProfile};
 pub use roof::{Bound, Roof};
 pub use session::Session;

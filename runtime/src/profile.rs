@@ -135,11 +135,9 @@ impl Profile {
         self.share(|step| roof.bound(step.flops, step.bytes) == bound)
     }
 
-    /// The least time that the roofline model allows for the steps, as a share of the run's: 1 is a run in which each
-    /// kernel is as fast as the machine. Above 1 where data lie in a cache.
-    pub fn roof_share(&self, roof: &Roof) -> f64 {
-        let least: f64 = self.steps.iter().map(|step| roof.least_ns(step.flops, step.bytes)).sum();
-        least / self.total_ns.max(1) as f64
+    /// The least time in ns that the roofline model allows for the steps, one after the other.
+    pub fn least_ns(&self, roof: &Roof) -> f64 {
+        self.steps.iter().map(|step| roof.least_ns(step.flops, step.bytes)).sum()
     }
 
     fn share(&self, of: impl Fn(&StepProfile) -> bool) -> f64 {

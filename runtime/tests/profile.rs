@@ -129,8 +129,8 @@ fn shares_are_of_the_whole_run() {
     assert_eq!(profile.convolution_share(), 0.4);
     assert_eq!(profile.share_bound_by(Bound::Compute, &roof), 0.4);
     assert_eq!(profile.share_bound_by(Bound::Memory, &roof), 0.4);
-    // 20, 10 and 10 ns at least
-    assert_eq!(profile.roof_share(&roof), 0.4);
+    // 20, 10 and 10 ns
+    assert_eq!(profile.least_ns(&roof), 40.0);
 }
 
 /// Accepts exactly the JSON grammar; enough to know that a reader will.
