@@ -194,11 +194,13 @@ impl Body<'_> {
         values.into_iter().map(|(v, _)| v).collect()
     }
 
-    /// Loads, replacing what lies outside: the address is first moved to the tensor's start, so that
-    /// nothing outside is ever read.
+    /// Loads, replacing what lies outside: its guarded coordinates count as zero in the address, so that nothing outside
+    /// is ever read. The others stay, the image's number among them: of a tensor in a worker's own memory only that
+    /// image is there.
     fn load(&self, e: &mut Emit<'_>, load: &Load) -> Value {
         let bytes = load.dtype.bytes() as i64;
         let mut elements: Option<Value> = None;
+        let mut guarded: Option<Value> = None;
         let mut fixed = 0;
         let mut valid: Option<Value> = None;
         for c in &load.coordinates {
@@ -233,13 +235,13 @@ impl Body<'_> {
             }
             let stride = e.int(c.stride);
             let term = e.b.ins().imul(position, stride);
-            elements = Some(elements.map_or(term, |sum| e.b.ins().iadd(sum, term)));
+            guarded = Some(guarded.map_or(term, |sum| e.b.ins().iadd(sum, term)));
         }
         let mut total = elements.unwrap_or_else(|| e.int(0));
         total = e.offset(total, fixed);
-        if let Some(valid) = valid {
-            let zero = e.int(0);
-            total = e.b.ins().select(valid, total, zero);
+        if let (Some(valid), Some(guarded)) = (valid, guarded) {
+            let whole = e.b.ins().iadd(total, guarded);
+            total = e.b.ins().select(valid, whole, total);
         }
         let address = e.at(self.args[load.arg], total, bytes);
         let value = self.fetch(e, load, address);
