@@ -63,12 +63,11 @@ struct Unit {
 }
 
 /// A worker's own memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Own<'m> {
+pub(crate) struct Own {
     /// For kernels, without meaning between calls.
-    pub scratch: &'m Region,
+    pub scratch: Region,
     /// What the steps of a group made of the chunk at hand.
-    pub image: &'m Region,
+    pub image: Region,
 }
 
 /// Most arguments of a step that has some in the worker's own memory.
@@ -171,7 +170,7 @@ impl Program {
         &mut self,
         turn: &mut Turn<'_>,
         range: Range<usize>,
-        own: &[Own<'_>],
+        own: &[Own],
         probes: &[Mutex<P>],
     ) {
         debug_assert!(turn.threads() == self.threads && own.len() == self.threads);
@@ -179,7 +178,7 @@ impl Program {
         let probe = |thread: usize| probes[thread].lock().unwrap_or_else(PoisonError::into_inner);
         if self.threads == 1 || self.units[units.clone()].iter().all(|unit| unit.chunks == 1) {
             // Nothing to share out: no counters, and the workers may sleep.
-            let (probe, own) = (&mut *probe(0), own[0]);
+            let (probe, own) = (&mut *probe(0), &own[0]);
             for index in units {
                 for chunk in 0..self.units[index].chunks {
                     // SAFETY: the caller's promise; chunks run one by one.
@@ -193,7 +192,7 @@ impl Program {
         let (this, patience) = (&*self, turn.patience());
         turn.region(&|thread| {
             // SAFETY: the caller's promise; this is the only region of this program.
-            unsafe { this.walk(units.end, &steps, thread, patience, own[thread], &mut *probe(thread)) };
+            unsafe { this.walk(units.end, &steps, thread, patience, &own[thread], &mut *probe(thread)) };
         });
         for unit in &mut self.units[units] {
             unit.round += 1;
@@ -210,7 +209,7 @@ impl Program {
         steps: &Range<usize>,
         thread: usize,
         patience: Patience,
-        own: Own<'_>,
+        own: &Own,
         probe: &mut P,
     ) {
         // A thread that comes late starts where the others are.
@@ -247,11 +246,11 @@ impl Program {
     /// # Safety
     /// As for [`run`](Self::run), and everything the chunk depends on is done.
     #[inline]
-    unsafe fn call<P: Probe>(&self, unit: usize, steps: &Range<usize>, chunk: u32, own: Own<'_>, probe: &mut P) {
+    unsafe fn call<P: Probe>(&self, unit: usize, steps: &Range<usize>, chunk: u32, own: &Own, probe: &mut P) {
         for index in common(&self.units[unit].steps, steps) {
             let step = &self.steps[index];
             let args = self.pointers(index);
-            probe.before_chunk(own.scratch);
+            probe.before_chunk(&own.scratch);
             if step.images.is_empty() {
                 // SAFETY: the caller's promise.
                 unsafe { (step.kernel)(args.as_ptr(), u64::from(chunk), own.scratch.base()) };

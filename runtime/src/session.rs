@@ -35,16 +35,14 @@ pub struct Session {
     debug: DebugOptions,
     arena: Region,
     /// One for each thread.
-    scratch: Vec<Region>,
-    /// One for each thread.
-    image: Vec<Region>,
+    own: Vec<Own>,
     /// The steps of each [`Phase`].
     programs: [Program; 2],
     /// One for each thread.
     quiet: Vec<Mutex<Quiet>>,
     /// Version of the state for which `prepare` ran last.
     prepared: Option<u64>,
-    /// In the mode `bounds`: of the arena, then of each thread's scratch.
+    /// In the mode `bounds`: of the arena, then of each thread's scratch and memory for an image.
     canaries: Vec<Canaries>,
     last_profile: Option<Profile>,
     /// With `OUTRIGGER_PROFILE`, outside of debug modes: the runs to write down.
@@ -93,12 +91,12 @@ impl Session {
         plan.validate()?;
         let slots = plan.states.iter().map(|slot| state.address(&slot.name, slot.bytes)).collect::<Result<Vec<_>>>()?;
         let arena = Region::new(plan.work_bytes, debug.bounds, "the work arena")?;
-        let scratch = (0..team.threads())
-            .map(|_| Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch"))
-            .collect::<Result<Vec<_>>>()?;
-
-        let image = (0..team.threads())
-            .map(|_| Region::new(plan.image_bytes, debug.bounds, "a worker's memory for an image"))
+        let own = (0..team.threads())
+            .map(|_| {
+                let scratch = Region::new(plan.scratch_bytes, debug.bounds, "a worker's scratch")?;
+                let image = Region::new(plan.image_bytes, debug.bounds, "a worker's memory for an image")?;
+                Ok(Own { scratch, image })
+            })
             .collect::<Result<Vec<_>>>()?;
 
         let resolve = |arg: &Argument| match arg.buffer {
@@ -119,8 +117,7 @@ impl Session {
             team,
             debug,
             arena,
-            scratch,
-            image,
+            own,
             programs,
             quiet,
             prepared: None,
@@ -148,14 +145,14 @@ impl Session {
             for constant in &self.plan.constants {
                 owned.insert(constant.offset..constant.offset + constant.bytes.len());
             }
-            let (mut all, mut images) = (Ranges::default(), Ranges::default());
-            all.insert(0..self.plan.scratch_bytes);
-            images.insert(0..self.plan.image_bytes);
-            // SAFETY: arena and scratch are new and ours, and steps may use only what is owned.
+            let (mut scratch, mut image) = (Ranges::default(), Ranges::default());
+            scratch.insert(0..self.plan.scratch_bytes);
+            image.insert(0..self.plan.image_bytes);
+            // SAFETY: arena and the workers' memories are new and ours, and steps may use only what is owned.
             self.canaries = unsafe {
-                let scratch = self.scratch.iter().map(|scratch| Canaries::new(scratch, &all));
-                let image = self.image.iter().map(|image| Canaries::new(image, &images));
-                [Canaries::new(&self.arena, &owned)].into_iter().chain(scratch).chain(image).collect()
+                let own = self.own.iter().flat_map(|own| [(&own.scratch, &scratch), (&own.image, &image)]);
+                let all = [(&self.arena, &owned)].into_iter().chain(own);
+                all.map(|(region, owned)| Canaries::new(region, owned)).collect()
             };
         }
         for constant in &self.plan.constants {
@@ -280,7 +277,7 @@ impl Session {
             let recorders: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(Recorder::new(origin, spans))).collect();
             let start = origin.elapsed();
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { program.run(turn, 0..steps, &own(&session.scratch, &session.image), &recorders) };
+            unsafe { program.run(turn, 0..steps, &session.own, &recorders) };
             let end = origin.elapsed();
             Ok((origin + start, Profile::new(&session.plan, start, end, recorders)))
         })?;
@@ -331,10 +328,9 @@ impl Session {
         finite: bool,
     ) -> Result<()> {
         let stepwise = finite || self.debug.any();
-        let own = own(&self.scratch, &self.image);
         if !stepwise {
             // SAFETY: `execute` holds the team and the state, and the arena is ours (`&mut`).
-            unsafe { self.programs[phase as usize].run(turn, range, &own, &self.quiet) };
+            unsafe { self.programs[phase as usize].run(turn, range, &self.own, &self.quiet) };
             return Ok(());
         }
         let poison: Vec<_> = (0..turn.threads()).map(|_| Mutex::new(PoisonScratch)).collect();
@@ -343,10 +339,10 @@ impl Session {
             // SAFETY: as above.
             unsafe {
                 if self.debug.poison {
-                    self.image.iter().for_each(|image| debug::poison(image.base(), 0..image.bytes()));
-                    program.run(turn, steps.clone(), &own, &poison);
+                    self.own.iter().for_each(|own| debug::poison(own.image.base(), 0..own.image.bytes()));
+                    program.run(turn, steps.clone(), &self.own, &poison);
                 } else {
-                    program.run(turn, steps.clone(), &own, &self.quiet);
+                    program.run(turn, steps.clone(), &self.own, &self.quiet);
                 }
             }
             for step in steps {
@@ -359,14 +355,15 @@ impl Session {
     /// After a step of a checked run: damage first, then values, then poison on what is dead.
     fn look(&self, phase: Phase, index: usize, access: &Access<'_>, finite: bool) -> Result<()> {
         let step = &self.plan.phase(phase)[index];
-        let memories = [&self.arena].into_iter().chain(&self.scratch).chain(&self.image);
+        let own = self.own.iter().flat_map(|own| [&own.scratch, &own.image]);
+        let memories = [&self.arena].into_iter().chain(own);
         for (i, (region, canaries)) in memories.zip(&self.canaries).enumerate() {
             // SAFETY: the region is the one the canaries were made for, and no kernel is running.
             if let Some(offset) = unsafe { canaries.check(region) } {
                 let memory = match i {
                     0 => "the work arena".to_string(),
-                    _ if i <= self.scratch.len() => format!("the scratch of thread {}", i - 1),
-                    _ => format!("the memory for an image of thread {}", i - 1 - self.scratch.len()),
+                    _ if i % 2 == 1 => format!("the scratch of thread {}", i / 2),
+                    _ => format!("the memory for an image of thread {}", i / 2 - 1),
                 };
                 return Err(damage(phase, index, step, memory, offset));
             }
@@ -386,11 +383,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// The memory of each worker.
-fn own<'m>(scratch: &'m [Region], image: &'m [Region]) -> Vec<Own<'m>> {
-    scratch.iter().zip(image).map(|(scratch, image)| Own { scratch, image }).collect()
 }
 
 fn damage(phase: Phase, index: usize, step: &Step, memory: String, offset: i64) -> Error {

@@ -85,6 +85,7 @@ impl Plan {
             }
         }
         self.check_groups(&mut problems);
+        self.check_own_memory(&mut problems);
         if problems.is_empty() {
             return Ok(());
         }
@@ -127,24 +128,19 @@ impl Plan {
                     problems.push(format!("{at}: `{}` declares memory dead that other chunks may use", step.name));
                 }
             }
-            let arena = |step: &'_ Step| -> Vec<(Range<usize>, bool)> {
-                let args = step.args.iter().filter(|arg| arg.memory() == Memory::Work);
-                args.map(|arg| (arg.range(), arg.write)).collect()
-            };
             for (first, step) in steps.iter().enumerate() {
-                for later in &steps[first + 1..] {
-                    for (a, b) in arena(step).iter().flat_map(|a| arena(later).into_iter().map(move |b| (a.clone(), b)))
-                    {
-                        if (a.1 || b.1) && a.0 != b.0 && a.0.start < b.0.end && b.0.start < a.0.end {
-                            problems.push(format!(
-                                "{at}: `{}` and `{}` overlap in part, one writing",
-                                step.name, later.name
-                            ));
-                        }
+                let later = steps[first + 1..].iter().flat_map(|step| step.args.iter().map(move |arg| (step, arg)));
+                for (later, b) in later.filter(|(_, b)| b.memory() == Memory::Work) {
+                    if step.args.iter().any(|a| clash(a, b)) {
+                        let (step, later) = (&step.name, &later.name);
+                        problems.push(format!("{at}: `{step}` and `{later}` overlap in part, one writing"));
                     }
                 }
             }
         }
+    }
+
+    fn check_own_memory(&self, problems: &mut Vec<String>) {
         for (phase, index, step) in self.all_steps() {
             let grouped = phase == Phase::Main && self.groups.iter().any(|group| group.contains(&index));
             let own = step.args.iter().any(|arg| arg.memory() == Memory::Image);
@@ -240,17 +236,20 @@ fn check_range(range: &Range<usize>, size: usize, what: &str, at: &str, problems
     }
 }
 
+/// Whether two arguments overlap in part, and one is written.
+fn clash(a: &Argument, b: &Argument) -> bool {
+    let (x, y) = (a.range(), b.range());
+    a.memory() == b.memory() && x.start < y.end && y.start < x.end && (a.write || b.write) && x != y
+}
+
 fn check_aliases(step: &Step, at: &str, problems: &mut Vec<String>) {
     for (i, a) in step.args.iter().enumerate() {
-        for (j, b) in step.args.iter().enumerate().skip(i + 1) {
+        for (j, b) in step.args.iter().enumerate().skip(i + 1).filter(|(_, b)| clash(a, b)) {
             let (x, y) = (a.range(), b.range());
-            let overlap = a.memory() == b.memory() && x.start < y.end && y.start < x.end;
-            if overlap && (a.write || b.write) && x != y {
-                problems.push(format!(
-                    "{at}: arguments {i} (bytes {}..{}) and {j} (bytes {}..{}) overlap in part, and one is written",
-                    x.start, x.end, y.start, y.end
-                ));
-            }
+            problems.push(format!(
+                "{at}: arguments {i} (bytes {}..{}) and {j} (bytes {}..{}) overlap in part, and one is written",
+                x.start, x.end, y.start, y.end
+            ));
         }
     }
 }
