@@ -167,6 +167,30 @@ impl Block {
     pub(super) fn inner(&self) -> i64 {
         self.low[0] as i64 * self.row() + self.low[1] as i64 * self.pixel
     }
+    /// The block's pixels from `base` on.
+    pub(super) fn at(&self, base: Value) -> Access {
+        Access { base, element: self.element, row: self.row(), column: self.pixel }
+    }
+    /// Zeroes what is around an image in a block of `rows` rows: so many whole rows above and below it, and in those
+    /// between what is beside its `columns` columns. A pixel is whole words.
+    pub(super) fn clear_around(&self, e: &mut Emit<'_>, rows: usize, [above, below]: [usize; 2], columns: usize) {
+        let (row, pixel) = (self.row() as usize, self.pixel as usize);
+        e.clear(self.base, above * row);
+        let under = e.offset(self.base, ((rows - below) * row) as i64);
+        e.clear(under, below * row);
+        let (left, right) = (self.low[1], self.columns - self.low[1] - columns);
+        if left + right == 0 {
+            return;
+        }
+        let first = e.offset(self.base, (above * row) as i64);
+        let between = Count::Static(rows.saturating_sub(above + below));
+        e.repeat(between, &[(first, row as i64)], &[], |e, at, _| {
+            e.clear(at[0], left * pixel);
+            let behind = e.offset(at[0], ((left + columns) * pixel) as i64);
+            e.clear(behind, right * pixel);
+            Vec::new()
+        });
+    }
 }
 
 /// Pointers of the current image or row for full tensors, by argument index.
@@ -248,12 +272,7 @@ impl Bound {
     pub(super) fn fill(&self, e: &mut Emit<'_>, cursor: &Cursor, size: [usize; 2], channels: usize, block: &Block) {
         let base = e.offset(block.base, block.inner());
         let extent = Extent { rows: Count::Static(size[0]), columns: Count::Static(size[1]), channels };
-        self.fill_rows(
-            e,
-            cursor,
-            extent,
-            Access { base, element: block.element, row: block.row(), column: block.pixel },
-        );
+        self.fill_rows(e, cursor, extent, block.at(base));
     }
     /// Runs the program over the rows of an image at `cursor` and puts its value to `to`.
     pub(super) fn fill_rows(&self, e: &mut Emit<'_>, cursor: &Cursor, extent: Extent, to: Access) {

@@ -37,9 +37,14 @@ pub(super) struct Forward {
     pub(super) weight: usize,
 }
 
+/// Bands of output rows that an image is cut into: with few images, chunks are parts of an image.
+pub(super) fn bands(images: usize, chunks: usize) -> usize {
+    (chunks / images.max(1)).max(1)
+}
+
 /// What a chunk computes: its first image, the number of images, and the band where images are cut into bands of rows.
 pub(super) fn share(e: &mut Emit<'_>, images: usize, chunks: usize) -> (Value, Count, Option<Value>) {
-    let bands = (chunks / images.max(1)).max(1);
+    let bands = bands(images, chunks);
     if bands == 1 {
         let (first, count) = e.chunk_range(images, chunks);
         return (first, count, None);
@@ -72,14 +77,12 @@ pub(super) fn fill_band(
     let base = e.at(block.base, skipped, block.row());
     let base = e.offset(base, block.low[1] as i64 * block.pixel);
     let extent = Extent { rows: Count::Dynamic(count), columns: Count::Static(g.size[1]), channels: g.ci };
-    let to = Access { base, element: block.element, row: block.row(), column: block.pixel };
-    source.fill_rows(e, &Cursor::new(tensors, &pointers), extent, to);
+    source.fill_rows(e, &Cursor::new(tensors, &pointers), extent, block.at(base));
 }
 
 impl Forward {
-    /// Bands of output rows that an image is cut into: with few images, chunks are parts of an image.
     fn bands(&self) -> usize {
-        (self.chunks / self.geometry.images.max(1)).max(1)
+        bands(self.geometry.images, self.chunks)
     }
     /// Output rows of a band; the last band may have fewer.
     fn band_rows(&self) -> usize {
@@ -216,33 +219,21 @@ impl Forward {
     /// Zeroes what the source program does not fill: rows above and below the image, columns beside it.
     fn clear_borders(&self, e: &mut Emit<'_>) {
         let g = &self.geometry;
-        let (rows, [_, columns]) = (self.block_rows(), g.block());
-        let pixel = g.ci * self.element.bytes() as usize;
-        let row = columns * pixel;
-        let block = self.block(e);
-        if !pixel.is_multiple_of(4) {
+        let base = self.block(e);
+        let (rows, block) = (self.block_rows(), g.input_block(base, self.element));
+        let (bytes, slack) = (rows * block.row() as usize, self.slack() * HALF as usize);
+        if block.pixel % 4 != 0 {
             // borders are no whole words
-            e.clear(block, (rows * row + self.slack() * HALF as usize).next_multiple_of(4));
+            e.clear(base, (bytes + slack).next_multiple_of(4));
             return;
         }
-        let behind = e.offset(block, (rows * row) as i64);
-        e.clear(behind, (self.slack() * HALF as usize).next_multiple_of(4));
-        let [above, left] = [0, 1].map(|a| g.conv.padding[a][0]);
+        let behind = e.offset(base, bytes as i64);
+        e.clear(behind, slack.next_multiple_of(4));
+        let above = block.low[0];
         // the last band ends furthest below the image
         let start = (self.bands() - 1) * self.band_rows() * g.conv.stride[0];
         let below = (start + rows).saturating_sub(above + g.size[0]).min(rows);
-        let right = columns - left - g.size[1];
-        e.clear(block, above.min(rows) * row);
-        let under = e.offset(block, ((rows - below) * row) as i64);
-        e.clear(under, below * row);
-        if left + right > 0 {
-            e.repeat(Count::Static(rows), &[(block, row as i64)], &[], |e, at, _| {
-                e.clear(at[0], left * pixel);
-                let behind = e.offset(at[0], ((left + g.size[1]) * pixel) as i64);
-                e.clear(behind, right * pixel);
-                Vec::new()
-            });
-        }
+        block.clear_around(e, rows, [above.min(rows), below], g.size[1]);
     }
 
     fn block(&self, e: &mut Emit<'_>) -> Value {

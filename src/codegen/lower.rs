@@ -261,11 +261,9 @@ impl Lowered {
     fn cut(&mut self, images: usize, path: &str) -> Result<(), Error> {
         for call in &mut self.calls {
             let fits = match &mut call.kernel {
-                Kernel::Forward(forward) => {
-                    forward.chunks = images;
-                    forward.geometry.images == images
-                }
-                Kernel::WinogradForward(forward) => forward.cut(images),
+                // lowered with these chunks
+                Kernel::Forward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
+                Kernel::WinogradForward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::Map(map) => map.cut(images),
                 Kernel::Nest(nest) => {
                     nest.chunks = images;

@@ -78,7 +78,8 @@ fn forward(
     };
     // partial sums fix the chunks; rows that two bands need must not be stored or summed twice
     let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
-    let wanted = if fixed { fused.chunks } else { images.unwrap_or_else(|| image_chunks(&geometry)) };
+    let alone = || if fixed { fused.chunks } else { image_chunks(&geometry) };
+    let wanted = images.unwrap_or_else(alone);
     let chosen = algorithm::forward(&geometry, settings, wanted);
     lowered.choice = chosen.report(&step.name, kind, &geometry, |form| form.to_string());
     let (kernel, chunks) = match chosen.winograd {

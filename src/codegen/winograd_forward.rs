@@ -11,7 +11,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
-use super::conv_forward::{fill_band, share};
+use super::conv_forward::{bands, fill_band, share};
 use super::emit::{Count, Emit};
 use super::half::Element;
 use super::isa::Isa;
@@ -183,14 +183,14 @@ pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> Grid {
     let channels = [g.ci, g.co];
     let group = Grid::group(form, g.output, channels, g.images.div_ceil(chunks));
     let grid = Grid::new(isa, form, g.output, channels, group);
-    let bands = chunks / g.images.max(1);
+    let bands = bands(g.images, chunks);
     if bands > 1 { Grid { band: grid.tiles()[0] / bands, ..grid } } else { grid }
 }
 
 /// The chunks that come next to `wanted`: where an image is cut into bands, each has as many whole tile rows.
 pub(super) fn chunks(g: &Geometry, form: Form, wanted: usize) -> usize {
-    let bands = wanted / g.images.max(1);
-    if bands <= 1 {
+    let bands = bands(g.images, wanted);
+    if bands == 1 {
         return wanted;
     }
     let rows = g.output[0].div_ceil(form.outputs());
@@ -204,15 +204,10 @@ struct Layout {
 }
 
 impl WinogradForward {
-    /// Makes each chunk one image; `false` if there are others than `images`.
-    pub(super) fn cut(&mut self, images: usize) -> bool {
-        self.chunks = images;
-        self.grid = grid(self.grid.isa, &self.geometry, self.grid.form, images);
-        self.geometry.images == images
-    }
     /// Rows of the block: an image's, or a band's.
     fn block_rows(&self) -> usize {
-        let rows = if self.chunks > self.geometry.images { self.grid.band } else { self.grid.tiles()[0] };
+        let cut = bands(self.geometry.images, self.chunks) > 1;
+        let rows = if cut { self.grid.band } else { self.grid.tiles()[0] };
         rows * self.grid.form.outputs() + TAPS - 1
     }
     fn layout(&self) -> Layout {

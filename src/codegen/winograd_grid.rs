@@ -129,23 +129,10 @@ impl Batch {
 /// Zeroes what is around an image of `size` pixels in a block of `rows` rows, and where its channels are ragged the
 /// whole block: what is filled with an image again and again.
 pub(super) fn clear_around(e: &mut Emit<'_>, block: &Block, rows: usize, size: [usize; 2], channels: usize) {
-    let row = block.row() as usize;
     if channels != padded(channels) {
-        return e.clear(block.base, rows * row);
+        return e.clear(block.base, rows * block.row() as usize);
     }
-    let [above, left] = block.low;
-    let pixel = block.pixel as usize;
-    let [below, right] = [rows - above - size[0], block.columns - left - size[1]];
-    e.clear(block.base, above * row);
-    let under = e.offset(block.base, ((rows - below) * row) as i64);
-    e.clear(under, below * row);
-    let first = e.offset(block.base, (above * row) as i64);
-    e.repeat(Count::Static(size[0]), &[(first, row as i64)], &[], |e, at, _| {
-        e.clear(at[0], left * pixel);
-        let behind = e.offset(at[0], ((left + size[1]) * pixel) as i64);
-        e.clear(behind, right * pixel);
-        Vec::new()
-    });
+    block.clear_around(e, rows, [block.low[0], rows - block.low[0] - size[0]], size[1]);
 }
 
 impl Grid {
