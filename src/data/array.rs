@@ -30,6 +30,22 @@ impl Values {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// As numbers in their own unit: bytes from 0 to 255.
+    pub(super) fn to_numbers(&self) -> Vec<f32> {
+        match self {
+            Values::Bytes(bytes) => bytes.iter().map(|&pixel| pixel.into()).collect(),
+            Values::Floats(floats) => floats.clone(),
+        }
+    }
+
+    /// Numbers in their own unit as values of this kind: rounded where these are bytes.
+    pub(super) fn like(&self, numbers: Vec<f32>) -> Values {
+        match self {
+            Values::Bytes(_) => numbers.into_iter().map(to_byte).collect::<Vec<u8>>().into(),
+            Values::Floats(_) => numbers.into(),
+        }
+    }
 }
 
 impl From<Vec<u8>> for Values {
@@ -57,7 +73,7 @@ impl Array {
     /// Errors: another number of values than the shape has.
     pub fn new(shape: impl Into<Vec<usize>>, values: impl Into<Values>) -> Result<Array, DataError> {
         let (shape, values) = (shape.into(), values.into());
-        if elements(&shape) == Some(values.len()) {
+        if product(&shape) == Some(values.len()) {
             return Ok(Array { shape, values });
         }
         Err(DataError::Mismatch {
@@ -133,9 +149,14 @@ pub(super) fn extend(out: &mut Vec<f32>, values: &Values) {
     }
 }
 
-/// The product of `shape`, unless it is more than any array holds.
-pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+/// The product of `shape`, unless it is more than a `usize`.
+fn product(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+}
+
+/// The product of `shape`, unless it is more than [`MOST_VALUES`].
+pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+    product(shape).filter(|&n| n <= MOST_VALUES)
 }
 
 /// What a network shall say to an input.
@@ -168,7 +189,7 @@ pub struct Sample {
 ///
 /// Errors: a label that names no class, with its place.
 pub fn to_categorical(labels: &[i32], classes: usize) -> Result<Vec<f32>, DataError> {
-    if elements(&[labels.len(), classes]).is_none_or(|n| n > MOST_VALUES) {
+    if elements(&[labels.len(), classes]).is_none() {
         let allowed = format!("{} labels of so many classes do not fit into memory", labels.len());
         return Err(DataError::option("classes", classes, allowed));
     }
@@ -191,6 +212,14 @@ pub(super) fn check_class(
         Ok(class) if class < classes => Ok(class),
         _ => Err(DataError::Label { origin: origin(), record, label, classes }),
     }
+}
+
+/// Errors with the first label that names none of `classes` classes.
+pub(super) fn check_labels<L: Copy + Into<i64>>(labels: &[L], classes: usize, origin: &str) -> Result<(), DataError> {
+    labels
+        .iter()
+        .enumerate()
+        .try_for_each(|(record, &label)| check_class(label.into(), classes, record, || origin.to_string()).map(drop))
 }
 
 #[cfg(test)]

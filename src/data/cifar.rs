@@ -12,9 +12,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::array::check_labels;
 use super::classes;
 use super::error::DataError;
-use super::images::{Images, Split, check_labels};
+use super::images::{Images, Split};
 
 /// Height and width of an image.
 const SIDE: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::array::{Array, Sample, Target, Values, check_class};
+use super::array::{Array, Sample, Target, Values, check_labels};
 use super::error::DataError;
 
 /// Samples by their index, made on any thread and in any order.
@@ -130,9 +130,7 @@ impl ArrayDataset {
     pub fn classes(inputs: Array, labels: Vec<i32>, classes: usize) -> Result<ArrayDataset, DataError> {
         let data = ArrayDataset::unlabelled(inputs)?;
         data.check_targets(labels.len())?;
-        for (record, &label) in labels.iter().enumerate() {
-            check_class(label.into(), classes, record, || "the labels".to_string())?;
-        }
+        check_labels(&labels, classes, "the labels")?;
         let class_names = (0..classes).map(|class| class.to_string()).collect();
         Ok(ArrayDataset { targets: Targets::Classes(labels), class_names, ..data })
     }

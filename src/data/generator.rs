@@ -1,7 +1,7 @@
 //! Keras's `ImageDataGenerator`: random affine maps, shifts of colour, and scaling, as one transform, and batches of
 //! them without end.
 
-use super::array::{Array, Values};
+use super::array::Array;
 use super::batch::Batch;
 use super::dataset::Dataset;
 use super::error::DataError;
@@ -101,12 +101,7 @@ impl Transform for ImageDataGenerator {
         self.check()?;
         let [height, width, channels] = input.image_shape()?;
         // Keras computes on numbers from 0 to 255
-        let (shape, values) = input.into_parts();
-        let floats = match values {
-            Values::Bytes(bytes) => bytes.into_iter().map(f32::from).collect(),
-            Values::Floats(floats) => floats,
-        };
-        let mut image = Array::new(shape, floats)?;
+        let mut image = Array::new(input.shape(), input.values().to_numbers())?;
 
         let mut draw = |range: f64| random.uniform(-range, range);
         let (sin, cos) = draw(self.rotation_range).to_radians().sin_cos();
@@ -129,8 +124,8 @@ impl Transform for ImageDataGenerator {
         if flips[0] {
             image = RandomHorizontalFlip { p: 1.0 }.apply(image, random)?;
         }
-        let (shape, values) = image.into_parts();
-        let mut values = Array::new(shape.clone(), values)?.into_floats();
+        let shape = image.shape().to_vec();
+        let mut values = image.into_floats();
         if flips[1] {
             let row = width * channels;
             values = values.chunks_exact(row).rev().flatten().copied().collect();

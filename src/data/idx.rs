@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::array::{Array, MOST_VALUES, Values, elements};
+use super::array::{Array, MOST_VALUES, check_labels, elements};
 use super::error::DataError;
-use super::images::{Images, Split, check_labels};
+use super::images::{Images, Split};
 
 /// A data set in four IDX files, named as in MNIST.
 ///
@@ -77,11 +77,11 @@ impl IdxDataset<'_> {
     }
 
     fn read(&self, images: &Path, labels: &Path) -> Result<Images, DataError> {
-        let (shape, pixels) = bytes_of(read_idx(images)?);
+        let (shape, pixels) = read_bytes(images)?;
         let [count, height, width] = shape[..] else {
             return Err(format(images, format!("expected the shape [n, height, width], found {shape:?}")));
         };
-        let (shape, classes) = bytes_of(read_idx(labels)?);
+        let (shape, classes) = read_bytes(labels)?;
         if shape != [count] {
             let reason =
                 format!("expected [{count}] labels, as many as images in {}, found {shape:?}", images.display());
@@ -102,18 +102,16 @@ fn format(path: &Path, reason: impl Into<String>) -> DataError {
     DataError::Format { file: path.display().to_string(), reason: reason.into() }
 }
 
-fn bytes_of(array: Array) -> (Vec<usize>, Vec<u8>) {
-    match array.into_parts() {
-        (shape, Values::Bytes(bytes)) => (shape, bytes),
-        // read_idx makes bytes only
-        (_, Values::Floats(_)) => (Vec::new(), Vec::new()),
-    }
-}
-
 /// Reads an IDX file of unsigned bytes; one whose name ends in `.gz` is unpacked.
 ///
 /// Errors: a file that can't be read, is no IDX file, is cut short or too long, or holds other numbers than bytes.
 pub fn read_idx(path: &Path) -> Result<Array, DataError> {
+    let (shape, bytes) = read_bytes(path)?;
+    Array::new(shape, bytes)
+}
+
+/// Shape and values of an IDX file.
+fn read_bytes(path: &Path) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let file = BufReader::new(File::open(path).map_err(DataError::io("read", path))?);
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz")) {
         parse(MultiGzDecoder::new(file), path)
@@ -122,7 +120,7 @@ pub fn read_idx(path: &Path) -> Result<Array, DataError> {
     }
 }
 
-fn parse(mut reader: impl Read, path: &Path) -> Result<Array, DataError> {
+fn parse(mut reader: impl Read, path: &Path) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let mut word = |what: &str| {
         let mut bytes = [0; 4];
         reader.read_exact(&mut bytes).map_err(|error| format(path, format!("no {what}: {error}")))?;
@@ -137,7 +135,7 @@ fn parse(mut reader: impl Read, path: &Path) -> Result<Array, DataError> {
     for axis in 0..rank {
         shape.push(u32::from_be_bytes(word(&format!("extent {axis} of {rank}"))?) as usize);
     }
-    let Some(count) = elements(&shape).filter(|&count| count <= MOST_VALUES) else {
+    let Some(count) = elements(&shape) else {
         return Err(format(path, format!("the shape {shape:?} has more than {MOST_VALUES} values")));
     };
     // not reserved: a damaged extent does not ask for more memory than the file has
@@ -151,6 +149,6 @@ fn parse(mut reader: impl Read, path: &Path) -> Result<Array, DataError> {
         found if found > count => {
             Err(format(path, format!("too long: the shape {shape:?} has {count} values, more follow")))
         }
-        _ => Array::new(shape, bytes),
+        _ => Ok((shape, bytes)),
     }
 }

@@ -1,6 +1,6 @@
 //! Images and labels in memory, checked once when they are put together so that nothing after has to.
 
-use super::array::{Array, Sample, Target, Values};
+use super::array::{Array, Sample, Target, Values, check_labels};
 use super::dataset::Dataset;
 use super::error::DataError;
 
@@ -161,16 +161,6 @@ impl Dataset for Images {
 
     fn class_names(&self) -> &[String] {
         &self.class_names
-    }
-}
-
-/// Errors with the first label that names none of `classes` classes.
-pub(super) fn check_labels(labels: &[u8], classes: usize, origin: &str) -> Result<(), DataError> {
-    match labels.iter().position(|&label| usize::from(label) >= classes) {
-        None => Ok(()),
-        Some(record) => {
-            Err(DataError::Label { origin: origin.to_string(), record, label: labels[record].into(), classes })
-        }
     }
 }
 

@@ -33,7 +33,8 @@ pub struct Npy {
 enum Numbers {
     Bytes(Vec<u8>),
     Integers(Vec<i64>),
-    Floats(Vec<f64>),
+    /// As f32, rounded.
+    Floats(Vec<f32>),
 }
 
 impl Npy {
@@ -55,7 +56,7 @@ impl Npy {
         match self.values {
             Numbers::Bytes(values) => Array::new(self.shape, values),
             Numbers::Integers(values) => Array::new(self.shape, values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-            Numbers::Floats(values) => Array::new(self.shape, values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+            Numbers::Floats(values) => Array::new(self.shape, values),
         }
     }
 
@@ -63,13 +64,14 @@ impl Npy {
     ///
     /// Errors: another shape, floats, a number that fits no index.
     pub fn into_labels(self) -> Result<Vec<i32>, DataError> {
-        let bad = |reason: String| DataError::Format { file: self.origin.clone(), reason };
-        if !matches!(self.shape[..], [_] | [_, 1]) {
-            return Err(bad(format!("labels have the shape [n] or [n, 1], found {:?}", self.shape)));
+        let Npy { origin, shape, values } = self;
+        let bad = |reason: String| DataError::Format { file: origin.clone(), reason };
+        if !matches!(shape[..], [_] | [_, 1]) {
+            return Err(bad(format!("labels have the shape [n] or [n, 1], found {shape:?}")));
         }
-        let values = match &self.values {
-            Numbers::Bytes(values) => values.iter().map(|&v| v.into()).collect(),
-            Numbers::Integers(values) => values.clone(),
+        let values = match values {
+            Numbers::Bytes(values) => values.into_iter().map(i64::from).collect(),
+            Numbers::Integers(values) => values,
             Numbers::Floats(_) => return Err(bad("labels are integers, found floats".into())),
         };
         let label = |(record, value): (usize, i64)| {
@@ -107,7 +109,7 @@ impl Npy {
             let known = "b1, i1 to i8, u1 to u8 and f2 to f8 are known";
             return Err(bad(format!("holds values of the type '{descr}'; {known}")));
         };
-        let Some(count) = elements(&shape).filter(|&n| n <= MOST_VALUES) else {
+        let Some(count) = elements(&shape) else {
             return Err(bad(format!("the shape {shape:?} has more than {MOST_VALUES} values")));
         };
         let size = count * kind.size;
@@ -118,7 +120,7 @@ impl Npy {
             let found = if bytes.len() > size { "more".to_string() } else { bytes.len().to_string() };
             return Err(bad(format!("the shape {shape:?} of '{descr}' takes {size} bytes, the file has {found}")));
         }
-        let mut values = kind.numbers(&bytes);
+        let mut values = kind.numbers(bytes);
         if fortran {
             values = match values {
                 Numbers::Bytes(v) => Numbers::Bytes(transpose(&v, &shape)),
@@ -178,9 +180,9 @@ impl Kind {
         (known && b"<>|=".contains(&order)).then_some(kind)
     }
 
-    fn numbers(&self, bytes: &[u8]) -> Numbers {
+    fn numbers(&self, bytes: Vec<u8>) -> Numbers {
         if self.size == 1 && self.letter != b'i' {
-            return Numbers::Bytes(bytes.to_vec());
+            return Numbers::Bytes(bytes);
         }
         // each number as the low bytes of a u64
         let words = bytes.chunks_exact(self.size).map(|number| {
@@ -189,9 +191,9 @@ impl Kind {
         });
         let spare = 64 - 8 * self.size as u32;
         match (self.letter, self.size) {
-            (b'f', 2) => Numbers::Floats(words.map(|w| f16::from_bits(w as u16).to_f64()).collect()),
-            (b'f', 4) => Numbers::Floats(words.map(|w| f32::from_bits(w as u32).into()).collect()),
-            (b'f', _) => Numbers::Floats(words.map(f64::from_bits).collect()),
+            (b'f', 2) => Numbers::Floats(words.map(|w| f16::from_bits(w as u16).to_f32()).collect()),
+            (b'f', 4) => Numbers::Floats(words.map(|w| f32::from_bits(w as u32)).collect()),
+            (b'f', _) => Numbers::Floats(words.map(|w| f64::from_bits(w) as f32).collect()),
             (b'i', _) => Numbers::Integers(words.map(|w| (w << spare) as i64 >> spare).collect()),
             _ => Numbers::Integers(words.map(|w| i64::try_from(w).unwrap_or(i64::MAX)).collect()),
         }

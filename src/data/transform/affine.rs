@@ -1,7 +1,7 @@
 //! Rotation, and the general affine map that Keras's generator needs: for each pixel of the result, where in the
 //! image it comes from.
 
-use crate::data::array::{Array, Values, to_byte};
+use crate::data::array::Array;
 use crate::data::error::DataError;
 use crate::data::random::Random;
 
@@ -36,12 +36,10 @@ impl Affine {
     ) -> Result<Array, DataError> {
         let [height, width, channels] = image.image_shape()?;
         let middle = [(height as f64 - 1.0) / 2.0, (width as f64 - 1.0) / 2.0];
+        let values = image.values().to_numbers();
         let at = |y: isize, x: isize, k: usize| {
             let (Some(y), Some(x)) = (mode.source(y, height), mode.source(x, width)) else { return mode.fill() };
-            match image.values() {
-                Values::Bytes(values) => values[(y * width + x) * channels + k].into(),
-                Values::Floats(values) => values[(y * width + x) * channels + k],
-            }
+            values[(y * width + x) * channels + k]
         };
         let mut out = Vec::with_capacity(height * width * channels);
         for y in 0..height {
@@ -65,12 +63,7 @@ impl Affine {
                 }
             }
         }
-        match image.values() {
-            Values::Bytes(_) => {
-                Array::new([height, width, channels], out.into_iter().map(to_byte).collect::<Vec<u8>>())
-            }
-            Values::Floats(_) => Array::new([height, width, channels], out),
-        }
+        Array::new([height, width, channels], image.values().like(out))
     }
 }
 

@@ -13,11 +13,11 @@
 //! Padding, a random crop and a flip are the usual augmentation for CIFAR-10 (He et al., "Deep Residual Learning for
 //! Image Recognition", 2016, section 4.2).
 
-use crate::data::array::{Array, MOST_VALUES, Values, elements, to_byte};
+use crate::data::array::{Array, MOST_VALUES, Values, to_byte};
 use crate::data::error::DataError;
 use crate::data::random::Random;
 
-use super::{Transform, within};
+use super::{Transform, check_size, within};
 
 /// What lies around an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,10 +87,7 @@ fn window(
     mode: PaddingMode,
 ) -> Result<Array, DataError> {
     let [rows, columns, channels] = image.image_shape()?;
-    if elements(&[height, width, channels]).is_none_or(|n| n > MOST_VALUES || n == 0) {
-        let allowed = format!("from 1 pixel to {MOST_VALUES} values, of {channels} channels");
-        return Err(DataError::option("size", format!("{height}×{width}"), allowed));
-    }
+    check_size([height, width], &[[height, width, channels]])?;
     let from_row: Vec<_> = (0..height).map(|y| mode.source(top + y as isize, rows)).collect();
     let from_column: Vec<_> = (0..width).map(|x| mode.source(left + x as isize, columns)).collect();
     let values = match image.values() {

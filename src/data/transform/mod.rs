@@ -26,7 +26,7 @@ pub use tensor::{Normalize, ToTensor};
 
 use std::fmt;
 
-use super::array::Array;
+use super::array::{Array, MOST_VALUES, elements};
 use super::batch::Batch;
 use super::error::DataError;
 use super::random::Random;
@@ -102,4 +102,14 @@ pub(super) fn within(option: &'static str, value: f64, low: f64, high: f64) -> R
     }
     let allowed = if high == f64::INFINITY { format!("at least {low}") } else { format!("from {low} to {high}") };
     Err(DataError::option(option, value, allowed))
+}
+
+/// Errors unless each of `shapes`, on the way to an image of `height`×`width`, has values and fits into an array.
+pub(super) fn check_size([height, width]: [usize; 2], shapes: &[[usize; 3]]) -> Result<(), DataError> {
+    if shapes.iter().all(|shape| elements(shape).is_some_and(|n| n > 0)) {
+        return Ok(());
+    }
+    let channels = shapes.first().map_or(0, |shape| shape[2]);
+    let allowed = format!("from 1 pixel to {MOST_VALUES} values, of {channels} channels");
+    Err(DataError::option("size", format!("{height}×{width}"), allowed))
 }

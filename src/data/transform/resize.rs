@@ -1,10 +1,10 @@
 //! Other sizes of an image, by the triangle filter with antialiasing, as PIL and torchvision do it.
 
-use crate::data::array::{Array, MOST_VALUES, Values, elements, to_byte};
+use crate::data::array::Array;
 use crate::data::error::DataError;
 use crate::data::random::Random;
 
-use super::Transform;
+use super::{Transform, check_size};
 
 /// To which size [`Resize`] brings an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,45 +43,37 @@ impl Transform for Resize {
             ResizeTo::ShorterSide(size) if height <= width => [size, longer(width, height, size)],
             ResizeTo::ShorterSide(size) => [longer(height, width, size), size],
         };
-        let fits = |shape: &[usize]| elements(shape).is_some_and(|n| (1..=MOST_VALUES).contains(&n));
         // the image between the two passes counts as well
-        if !fits(&[rows, columns, channels]) || !fits(&[height, columns, channels]) {
-            let allowed = format!("from 1 pixel to {MOST_VALUES} values, of {channels} channels");
-            return Err(DataError::option("size", format!("{rows}×{columns}"), allowed));
-        }
+        check_size([rows, columns], &[[rows, columns, channels], [height, columns, channels]])?;
         if [rows, columns] == [height, width] {
             return Ok(input);
         }
-        let values: Vec<f32> = match input.values() {
-            Values::Bytes(bytes) => bytes.iter().map(|&pixel| pixel.into()).collect(),
-            Values::Floats(floats) => floats.clone(),
-        };
-        let wide: Vec<f32> =
-            values.chunks_exact(width * channels).flat_map(|row| stretch(row, width, columns, channels)).collect();
+        let wide = stretch(&input.values().to_numbers(), width, columns, channels);
         let out = stretch(&wide, height, rows, columns * channels);
-        let shape = [rows, columns, channels];
-        match input.values() {
-            Values::Bytes(_) => Array::new(shape, out.into_iter().map(to_byte).collect::<Vec<u8>>()),
-            Values::Floats(_) => Array::new(shape, out),
-        }
+        Array::new([rows, columns, channels], input.values().like(out))
     }
 }
 
-/// `count` weighted means of the `size` blocks of `width` values.
+/// `count` weighted means for every `size` blocks of `width` values.
 fn stretch(values: &[f32], size: usize, count: usize, width: usize) -> Vec<f32> {
     let scale = size as f64 / count as f64;
     let radius = scale.max(1.0);
-    let mut out = vec![0.0; count * width];
-    for (i, block) in out.chunks_exact_mut(width).enumerate() {
+    let taps = |i: usize| {
         let centre = (i as f64 + 0.5) * scale;
         let first = (centre - radius + 0.5).max(0.0) as usize;
         let last = ((centre + radius + 0.5) as usize).min(size);
         let weight = |j: usize| (1.0 - ((j as f64 + 0.5 - centre) / radius).abs()).max(0.0);
         let total: f64 = (first..last).map(weight).sum();
-        for j in first..last {
-            let weight = (weight(j) / total) as f32;
-            for (value, from) in block.iter_mut().zip(&values[j * width..]) {
-                *value += weight * from;
+        (first, (first..last).map(|j| (weight(j) / total) as f32).collect::<Vec<_>>())
+    };
+    let taps: Vec<_> = (0..count).map(taps).collect();
+    let mut out = vec![0.0; values.len() / size * count];
+    for (from, to) in values.chunks_exact(size * width).zip(out.chunks_exact_mut(count * width)) {
+        for ((first, weights), block) in taps.iter().zip(to.chunks_exact_mut(width)) {
+            for (weight, from) in weights.iter().zip(from[first * width..].chunks_exact(width)) {
+                for (value, from) in block.iter_mut().zip(from) {
+                    *value += weight * from;
+                }
             }
         }
     }
