@@ -8,8 +8,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{ImageFormat, Rgb, RgbImage};
 use outrigger::data::{
-    ArrayDataset, DataError, DataLoader, Dataset, ImageFolder, LoaderOptions, MNIST, Npy, Resize, Target, Values,
-    read_idx, read_npz,
+    Array, ArrayDataset, DataError, DataLoader, Dataset, ImageFolder, LoaderOptions, MNIST, Npy, Resize, Target,
+    Values, read_idx, read_npz,
 };
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -188,6 +188,15 @@ fn bad_npy_files_are_named() {
     contains(labels("<f4", "(1,)", &[0; 4]).unwrap_err(), &["a.npy", "found floats"]);
     contains(labels("<i8", "(1,)", &[255, 255, 255, 255, 1, 0, 0, 0]).unwrap_err(), &["record 0"]);
     contains(labels("|u1", "(1, 2)", &[0; 2]).unwrap_err(), &["found [1, 2]"]);
+}
+
+/// A shape without values may name any number of samples; a list of them would take all memory.
+#[test]
+fn a_data_set_of_endless_nothing_is_refused() {
+    let endless = read_npy(&npy("<f4", "False", "(1000000000000000000, 0)", &[])).unwrap().into_array().unwrap();
+    contains(ArrayDataset::unlabelled(endless).unwrap_err(), &["inputs of a data set", "1000000000000000000"]);
+    let few = Array::new([3, 0], Vec::<f32>::new()).unwrap();
+    assert_eq!(ArrayDataset::unlabelled(few).unwrap().len(), 3);
 }
 
 fn npz() -> Vec<u8> {

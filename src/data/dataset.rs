@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::array::{Array, Sample, Target, Values, check_labels};
+use super::array::{Array, MOST_VALUES, Sample, Target, Values, check_labels};
 use super::error::DataError;
 
 /// Samples by their index, made on any thread and in any order.
@@ -112,13 +112,15 @@ enum Targets {
 impl ArrayDataset {
     /// Inputs without targets, to predict from; the shape is [n, …].
     ///
-    /// Errors: an array without dimensions.
+    /// Errors: an array without dimensions, or of more samples than an array has values.
     pub fn unlabelled(inputs: Array) -> Result<ArrayDataset, DataError> {
-        let Some(&len) = inputs.shape().first() else {
+        // a shape without values may name any n, and a loader lists all samples
+        let most = inputs.values().len().max(MOST_VALUES);
+        let Some(&len) = inputs.shape().first().filter(|&&n| n <= most) else {
             return Err(DataError::Mismatch {
                 what: "inputs of a data set",
-                expected: "the shape [n, …]".into(),
-                found: "[]".into(),
+                expected: format!("the shape [n, …], n at most {most}"),
+                found: format!("{:?}", inputs.shape()),
             });
         };
         Ok(ArrayDataset { inputs, targets: Targets::None, class_names: Vec::new(), len })
