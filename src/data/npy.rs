@@ -60,7 +60,7 @@ impl Npy {
         }
     }
 
-    /// The values as class indices, in the shape [n] or [n, 1].
+    /// The values as class indices, in the shape `[n]` or `[n, 1]`.
     ///
     /// Errors: another shape, floats, a number that fits no index.
     pub fn into_labels(self) -> Result<Vec<i32>, DataError> {

@@ -239,6 +239,19 @@ pub fn chunks_for(items: usize) -> usize {
 }
 
 impl Fused {
+    /// A kernel in f32 with empty programs, in [`chunks_for`] its items.
+    pub(crate) fn new(anchor: Anchor) -> Fused {
+        let mut fused = Fused {
+            anchor,
+            chunks: 1,
+            precision: Precision::F32,
+            source: Program::default(),
+            gradient: Program::default(),
+            result: Program::default(),
+        };
+        fused.chunks = chunks_for(fused.items());
+        fused
+    }
     /// Whether operand 0 is a convolution weight.
     pub fn has_weight(&self) -> bool {
         match self.anchor {
@@ -328,8 +341,7 @@ impl Fused {
         if self.has_result() {
             let map = matches!(self.anchor, Anchor::Map(_));
             let shape = if self.has_gradient() { &source } else { &output };
-            let sums = self.result.outputs.iter().any(|o| matches!(o, Output::Sums(_)));
-            self.result.check(shape, inputs, !map, map && !sums)?;
+            self.result.check(shape, inputs, !map, map && !self.result.has_sums())?;
             results.extend(self.result.results(shape, self.chunks));
         }
         if let Anchor::ConvBackward { weight, data, filter, .. } = &self.anchor {

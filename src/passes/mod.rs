@@ -127,21 +127,32 @@ pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report),
         if !pass.mandatory && !options.runs(pass.name) {
             continue;
         }
-        let started = Instant::now();
-        let mut report = PassReport::new(pass.name, optimised.len());
-        let mut context = Context::new(pass, options, &mut report, &mut left);
-        (pass.run)(&mut optimised, &mut context)?;
-        // checked before what it left over is dropped: a cycle would otherwise vanish unseen
-        if options.verify && !report.done.is_empty() {
-            verify(&optimised, pass.name)?;
-        }
-        let all = optimised.len();
-        optimised = optimised.compact();
-        report.finish(all, optimised.len(), started.elapsed());
-        passes.push(report);
+        passes.push(apply(&mut optimised, pass.name, options.verify, |graph, report| {
+            (pass.run)(graph, &mut Context::new(pass, options, report, &mut left))
+        })?);
     }
     let report = Report { passes, before: graph.len(), after: optimised.len(), time: start.elapsed() };
     Ok((optimised, report))
+}
+
+/// Applies the rewrites of one pass, with checks if `check`, and drops what they left over.
+fn apply(
+    graph: &mut Graph,
+    name: &'static str,
+    check: bool,
+    rewrite: impl FnOnce(&mut Graph, &mut PassReport) -> Result<(), Error>,
+) -> Result<PassReport, Error> {
+    let started = Instant::now();
+    let mut report = PassReport::new(name, graph.len());
+    rewrite(graph, &mut report)?;
+    // checked before what it left over is dropped: a cycle would otherwise vanish unseen
+    if check && !report.done.is_empty() {
+        verify(graph, name)?;
+    }
+    let all = graph.len();
+    *graph = graph.compact();
+    report.finish(all, graph.len(), started.elapsed());
+    Ok(report)
 }
 
 fn verify(graph: &Graph, pass: &str) -> Result<(), Error> {

@@ -13,7 +13,6 @@
 //! what leaves the program, per-channel vectors, weights and the optimizer's tensors never are.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use super::report::{PassReport, Report};
 use super::uses::Uses;
@@ -33,13 +32,7 @@ pub fn at_precision(mut graph: Graph, precision: Precision, report: &mut Report)
     if precision == Precision::F32 {
         return Ok(graph);
     }
-    let start = Instant::now();
-    let mut own = PassReport::new(NAME, graph.len());
-    round(&mut graph, &mut own)?;
-    graph.verify()?;
-    let all = graph.len();
-    let graph = graph.compact();
-    own.finish(all, graph.len(), start.elapsed());
+    let own = super::apply(&mut graph, NAME, true, round)?;
     report.after = graph.len();
     report.time += own.time;
     report.passes.push(own);
@@ -120,7 +113,8 @@ fn is_exchanged(graph: &Graph, uses: &Uses, id: NodeId, port: usize) -> bool {
     let node = graph.node(id);
     let shape = &node.results[port].shape;
     let Op::Fused(maker) = &node.op else { return false };
-    if shape.rank() != 4 || !makes_full(maker, port) || uses.pinned(value) {
+    // sums have two axes, partial weight gradients five
+    if shape.rank() != 4 || matches!(maker.anchor, Anchor::Maps { .. }) || uses.pinned(value) {
         return false;
     }
     let mut of_convolution = is_conv(maker);
@@ -132,17 +126,6 @@ fn is_exchanged(graph: &Graph, uses: &Uses, id: NodeId, port: usize) -> bool {
         of_convolution |= is_conv(reader);
     }
     of_convolution
-}
-
-/// Whether result `port` is a full output of a program.
-fn makes_full(fused: &Fused, port: usize) -> bool {
-    let programs = [
-        (fused.has_source(), &fused.source),
-        (fused.has_gradient(), &fused.gradient),
-        (fused.has_result(), &fused.result),
-    ];
-    let mut outputs = programs.iter().filter(|(used, _)| *used).flat_map(|(_, program)| &program.outputs);
-    outputs.nth(port).is_some_and(|output| output.is_full())
 }
 
 /// Whether every program that reads operand `at`, of shape `shape`, reads it element by element, and none as a weight.

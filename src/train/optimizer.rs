@@ -96,12 +96,7 @@ pub fn training_graph(forward: Graph, loss: Value, optimizer: &Optimizer) -> Res
 /// a name is taken or a parameter already has an update.
 pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOptions) -> Result<Graph, Error> {
     options.optimizer.check()?;
-    if let Some(decay) = options.ema
-        && !(0.0..1.0).contains(&decay)
-    {
-        let reason = format!("must be at least 0 and below 1, got {decay}");
-        return Err(Error::Option { option: "ema".to_string(), reason });
-    }
+    options.ema.map_or(Ok(()), |decay| kinds::check_decay("ema", decay))?;
     let mut graph = forward;
     let parameters: Vec<Value> = graph.parameters().map(|id| id.result(0)).collect();
     if parameters.is_empty() {
@@ -126,11 +121,12 @@ pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOption
         groups.push(rule.group(group.lr_scale, group.weight_decay)?);
     }
     groups.push(rule.group(1.0, None)?);
+    let mut moved = Vec::with_capacity(parameters.len());
     for ((&parameter, &gradient), at) in parameters.iter().zip(&grads).zip(membership) {
-        rule.update(parameter, gradient, &groups[at])?;
+        moved.push((parameter, rule.update(parameter, gradient, &groups[at])?));
     }
     if let Some(decay) = options.ema {
-        rule.averages(decay)?;
+        rule.averages(decay, &moved)?;
     }
     let mut graph = rule.finish();
     count_step(&mut graph)?;

@@ -20,8 +20,8 @@ use super::{Fit, MAX_OPERANDS, MAX_STEPS, as_map, fit, is_step, shape_of};
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
 use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program};
-use crate::types::{Precision, Shape};
+use crate::ops::{Anchor, Fused, Op, Output};
+use crate::types::Shape;
 
 /// Results that one kernel may have.
 const MAX_RESULTS: usize = 12;
@@ -71,8 +71,7 @@ impl Root {
             if map.chunks != chunks_for(map.items()) {
                 return None;
             }
-            let sums = map.result.outputs.iter().any(|o| matches!(o, Output::Sums(_)));
-            (shape, map.result.steps.len(), sums)
+            (shape, map.result.steps.len(), map.result.has_sums())
         };
         let mut root = Root { id, shape: shape.clone(), reads: Vec::new(), steps, sums, stretched: false };
         root.read(graph, storage, id, &mut HashSet::new());
@@ -233,15 +232,7 @@ impl Group {
             operands.len(),
             places.len()
         ));
-        let rows = self.shape.elements() / self.shape.last();
-        let fused = Fused {
-            anchor: Anchor::Map(self.shape),
-            chunks: chunks_for(rows),
-            precision: Precision::F32,
-            source: Program::default(),
-            gradient: Program::default(),
-            result: builder.finish(),
-        };
+        let fused = Fused { result: builder.finish(), ..Fused::new(Anchor::Map(self.shape)) };
         let id = graph.insert(Op::Fused(Box::new(fused)), &operands, name)?;
         for (value, at) in places {
             patch.redirect(value, id.result(at));

@@ -17,7 +17,6 @@ use std::fmt;
 use super::super::uses::Uses;
 use super::{Fit, MAX_STEPS, as_conv, as_map, fit, is_step, shape_of};
 use crate::graph::{Graph, NodeId, Value};
-use crate::ops::Output;
 
 /// Full operands that one reader may have for a value that it computes itself.
 const MAX_LEAVES: usize = 6;
@@ -140,7 +139,11 @@ impl Storage {
             };
             storage.for_readers[id.index()] = match &choice {
                 Choice::Store(Why::SeveralReaders(_)) => true,
-                Choice::Store(Why::Reader(_)) => cost.bounded(),
+                // as for one reader, a convolution
+                Choice::Store(Why::Reader(_)) => {
+                    let one = Readers { plain_only: true, ..Readers::default() };
+                    choose(&cost, &one, false) == Choice::Recompute
+                }
                 Choice::Store(_) | Choice::Recompute => false,
             };
             storage.choices[id.index()] = choice;
@@ -181,13 +184,6 @@ impl Storage {
             }
         }
         cost
-    }
-}
-
-impl Cost {
-    /// Whether one kernel may compute the value.
-    fn bounded(&self) -> bool {
-        !self.stretched && self.steps <= MAX_STEPS / 2 && self.leaves.len() <= MAX_LEAVES
     }
 }
 
@@ -246,7 +242,7 @@ fn readers(graph: &Graph, order: &[NodeId], uses: &Uses, ready: &Readiness<'_>) 
                 && over == shape
             {
                 readers.add(ready.taken.get(&node).copied().unwrap_or(node));
-                readers.plain_only |= map.result.outputs.iter().any(|o| matches!(o, Output::Sums(_)));
+                readers.plain_only |= map.result.has_sums();
             } else if let Some(conv) = as_conv(graph, node)
                 && ready.convolutions
                 && shape.rank() == 4

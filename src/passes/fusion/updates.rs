@@ -15,9 +15,8 @@ use super::as_map;
 use super::reach::Reach;
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
-use crate::ops::fused::chunks_for;
-use crate::ops::{Anchor, Fused, Op, Output, Program, Step};
-use crate::types::{Precision, Shape};
+use crate::ops::{Anchor, Fused, Op, Program, Step};
+use crate::types::Shape;
 
 /// Elements of a parameter whose update stays a kernel of its own: 4 MB take a thousand times as long as a barrier.
 const LARGE: usize = 1 << 20;
@@ -71,8 +70,7 @@ impl Update {
             let value = id.result(port);
             uses.of(value).next().is_none() && graph.updates().iter().any(|&(_, new)| new == value)
         });
-        let full = map.result.outputs.iter().all(|o| matches!(o, Output::Full(_)));
-        if !updates || !full || shape.elements() >= LARGE {
+        if !updates || map.result.has_sums() || shape.elements() >= LARGE {
             return None;
         }
         let (tensors, scalars): (Vec<Value>, Vec<Value>) =
@@ -100,17 +98,10 @@ fn join(graph: &mut Graph, group: Vec<Update>, patch: &mut Patch, context: &mut 
     let Some(first) = group.first() else { return Ok(()) };
     let mut operands = first.scalars.clone();
     operands.extend(group.iter().flat_map(|u| &u.tensors));
-    let elements = group.iter().map(|u| u.shape.elements()).sum();
     let segments = group.iter().map(|u| u.shape.clone()).collect();
-    let fused = Fused {
-        anchor: Anchor::Maps { segments, shared: first.scalars.len() },
-        chunks: chunks_for(elements),
-        precision: Precision::F32,
-        source: Program::default(),
-        gradient: Program::default(),
-        result: first.program.clone(),
-    };
-    let outputs = fused.result.outputs.len();
+    let anchor = Anchor::Maps { segments, shared: first.scalars.len() };
+    let fused = Fused { result: first.program.clone(), ..Fused::new(anchor) };
+    let (outputs, elements) = (fused.result.outputs.len(), fused.items());
     context.done(format!("updates: {} parameters with {elements} elements", group.len()));
     let id = graph.insert(Op::Fused(Box::new(fused)), &operands, "updates".to_string())?;
     for (index, update) in group.iter().enumerate() {

@@ -11,12 +11,11 @@ use super::emit::Emit;
 use super::report::Context;
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Patch, Value};
-use crate::ops::fused::chunks_for;
 use crate::ops::{
     Anchor, BatchNorm, Binary, Conv2d, Fused, MatMul, Op, Output, Pad, Pool, Program, Random, Reduce, ReduceKind,
     Slice, Step, Unary,
 };
-use crate::types::{Precision, Shape};
+use crate::types::Shape;
 
 mod norm;
 mod sums;
@@ -119,14 +118,8 @@ impl Emit<'_> {
         part: &str,
     ) -> Result<Vec<Value>, Error> {
         let outputs = sums.iter().map(|&s| Output::Sums(s)).collect();
-        let fused = Fused {
-            anchor: Anchor::Map(shape.clone()),
-            chunks: chunks_for(shape.elements() / shape.last()),
-            precision: Precision::F32,
-            source: Program::default(),
-            gradient: Program::default(),
-            result: Program { steps, value: 0, outputs },
-        };
+        let result = Program { steps, value: 0, outputs };
+        let fused = Fused { result, ..Fused::new(Anchor::Map(shape.clone())) };
         let id = self.add(Op::Fused(Box::new(fused)), operands, part)?;
         Ok((0..sums.len()).map(|port| id.result(port)).collect())
     }
@@ -134,37 +127,22 @@ impl Emit<'_> {
     fn conv(&mut self, x: Value, w: Value, conv: &Conv2d) -> Result<Value, Error> {
         let (input, weight) = (self.shape(x), self.shape(w));
         let fused = Fused {
-            chunks: chunks_for(input.0[0]),
-            precision: Precision::F32,
-            anchor: Anchor::Conv2d { conv: *conv, input, weight },
             source: Program::operand(1),
-            gradient: Program::default(),
             result: Program::store_anchor(),
+            ..Fused::new(Anchor::Conv2d { conv: *conv, input, weight })
         };
         self.value(Op::Fused(Box::new(fused)), &[w, x], "")
     }
     fn grad_input(&mut self, dy: Value, w: Value, conv: &Conv2d, input: &Shape) -> Result<Value, Error> {
         let weight = self.shape(w);
-        let fused = Fused {
-            chunks: chunks_for(input.0[0]),
-            precision: Precision::F32,
-            anchor: Anchor::ConvBackward { conv: *conv, input: input.clone(), weight, data: true, filter: false },
-            source: Program::default(),
-            gradient: Program::operand(1),
-            result: Program::store_anchor(),
-        };
+        let anchor = Anchor::ConvBackward { conv: *conv, input: input.clone(), weight, data: true, filter: false };
+        let fused = Fused { gradient: Program::operand(1), result: Program::store_anchor(), ..Fused::new(anchor) };
         self.value(Op::Fused(Box::new(fused)), &[w, dy], "")
     }
     fn grad_weight(&mut self, x: Value, dy: Value, conv: &Conv2d, weight: &Shape) -> Result<Value, Error> {
         let input = self.shape(x);
-        let fused = Fused {
-            chunks: chunks_for(input.0[0]),
-            precision: Precision::F32,
-            anchor: Anchor::ConvBackward { conv: *conv, input, weight: weight.clone(), data: false, filter: true },
-            source: Program::operand(0),
-            gradient: Program::operand(1),
-            result: Program::default(),
-        };
+        let anchor = Anchor::ConvBackward { conv: *conv, input, weight: weight.clone(), data: false, filter: true };
+        let fused = Fused { source: Program::operand(0), gradient: Program::operand(1), ..Fused::new(anchor) };
         let partial = self.value(Op::Fused(Box::new(fused)), &[x, dy], "partial")?;
         let sum = Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: vec![0], keep_dims: false });
         self.value(sum, &[partial], "")

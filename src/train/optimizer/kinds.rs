@@ -252,11 +252,14 @@ impl Optimizer {
             Optimizer::Lion(Lion { beta1, beta2, .. }) => (vec![("beta1", beta1), ("beta2", beta2)], vec![]),
         };
         magnitudes.push(("weight_decay", self.weight_decay().0));
-        if let Some(&(option, value)) = decays.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return refuse(option, value, "at least 0 and below 1");
-        }
+        decays.into_iter().try_for_each(|(option, value)| check_decay(option, value))?;
         magnitudes.into_iter().try_for_each(|(option, value)| check_magnitude(option, value))
     }
+}
+
+/// Refuses what is no number from 0 and below 1.
+pub(super) fn check_decay(option: &str, value: f64) -> Result<(), Error> {
+    if (0.0..1.0).contains(&value) { Ok(()) } else { refuse(option, value, "at least 0 and below 1") }
 }
 
 /// Refuses what is no finite number from 0.

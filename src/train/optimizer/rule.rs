@@ -162,15 +162,12 @@ impl Rule {
     }
 
     /// Lets every parameter have an average `<parameter>.ema` of its values after the steps: the first of them at
-    /// first, then `decay·average + (1 - decay)·value`.
-    pub fn averages(&mut self, decay: f64) -> Result<(), Error> {
+    /// first, then `decay·average + (1 - decay)·value`. `moved`: the parameters, each with its value after the step.
+    pub fn averages(&mut self, decay: f64, moved: &[(Value, Value)]) -> Result<(), Error> {
         let e = &mut self.e;
         e.path = "optimizer".to_string();
         let decay = from_second(e, 0.0, decay, EMA_DECAY)?;
-        let updates: Vec<_> = e.graph.updates().to_vec();
-        let parameters: Vec<Value> = e.graph.parameters().map(|id| id.result(0)).collect();
-        for p in parameters {
-            let Some(&(_, new)) = updates.iter().find(|(state, _)| *state == p.node) else { continue };
+        for &(p, new) in moved {
             e.path = format!("{}.update", e.graph.node(p.node).name);
             let old = e.moment(p, "ema")?;
             let off = e.sub(old, new)?;
@@ -186,8 +183,8 @@ impl Rule {
         self.e.graph
     }
 
-    /// Moves parameter `p` one step.
-    pub fn update(&mut self, p: Value, gradient: Value, group: &Group) -> Result<(), Error> {
+    /// Moves parameter `p` one step; returns where it is then.
+    pub fn update(&mut self, p: Value, gradient: Value, group: &Group) -> Result<Value, Error> {
         let Rule { e, kind, .. } = self;
         e.path = format!("{}.update", e.graph.node(p.node).name);
         let g = match group.penalty {
@@ -267,7 +264,8 @@ impl Rule {
             None => p,
         };
         let next = e.sub(kept, change)?;
-        e.graph.set_update(p, next)
+        e.graph.set_update(p, next)?;
+        Ok(next)
     }
 }
 
