@@ -18,6 +18,26 @@ pub enum Error {
         /// What does not fit, and what would.
         reason: String,
     },
+    /// A layer does not accept what it was called on.
+    #[error("{site}: {layer} cannot be called on {operands}: {reason}")]
+    Layer {
+        /// File, line and column of the call.
+        site: String,
+        /// The layer's path, or its class.
+        layer: String,
+        /// Shapes without the batch, separated by commas.
+        operands: String,
+        /// What does not fit, and what would.
+        reason: String,
+    },
+    /// Inputs and outputs that make no network.
+    #[error("network \"{name}\": {reason}")]
+    Network {
+        /// The network's name.
+        name: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// A value of another graph, or of none.
     #[error("{path}: operand {value} does not exist in this graph of {nodes} nodes")]
     UnknownValue {

@@ -182,7 +182,8 @@ impl fmt::Display for TensorType {
 }
 
 /// How a window is placed at the borders of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// No padding: the window stays inside.
     Valid,
@@ -210,6 +211,12 @@ impl Padding {
                 [needed / 2, needed - needed / 2]
             }
         }
+    }
+}
+
+impl From<usize> for Padding {
+    fn from(pixels: usize) -> Self {
+        Padding::all(pixels)
     }
 }
 

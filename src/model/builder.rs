@@ -6,51 +6,10 @@
 
 use crate::error::Error;
 use crate::graph::{ConvOptions, Graph, Value};
-use crate::ops::{BatchNorm, Init};
+use crate::nn::Form;
+use crate::ops::Init;
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
-
-/// Which framework's conventions a network follows: names, padding, biases, initial values, batch norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// PyTorch: `layer2.0.conv1.weight`; padding 1 on every side; no convolution bias; Kaiming uniform (a = √5);
-    /// batch norm with epsilon 1e-5, momentum 0.1 of the new value and an unbiased running variance.
-    Torch,
-    /// Keras: `conv2d_3/kernel`; `same` padding (stride 2: nothing before, one after); convolution biases; Glorot
-    /// uniform; batch norm with epsilon 1e-3, momentum 0.99 of the old value and a biased running variance.
-    Keras,
-}
-
-impl Form {
-    /// The framework's name in lower case, as it stands in checkpoints.
-    pub fn name(self) -> &'static str {
-        match self {
-            Form::Torch => "pytorch",
-            Form::Keras => "keras",
-        }
-    }
-
-    fn norm(self) -> BatchNorm {
-        match self {
-            Form::Torch => BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true },
-            Form::Keras => BatchNorm { epsilon: 1e-3, momentum: 0.01, unbiased: false },
-        }
-    }
-    /// Names of a layer's weight and bias.
-    fn weights(self) -> [&'static str; 2] {
-        match self {
-            Form::Torch => ["weight", "bias"],
-            Form::Keras => ["kernel", "bias"],
-        }
-    }
-    /// Names of a batch norm's scale, shift, running mean and running variance.
-    fn norm_weights(self) -> [&'static str; 4] {
-        match self {
-            Form::Torch => ["weight", "bias", "running_mean", "running_var"],
-            Form::Keras => ["gamma", "beta", "moving_mean", "moving_variance"],
-        }
-    }
-}
 
 /// What a classifier's graph is made for.
 pub(super) struct Task {
@@ -141,8 +100,8 @@ impl Builder<'_> {
         let names = self.form.norm_weights();
         let gamma = self.parameter(layer, names[0], [channels], Init::ONES)?;
         let beta = self.parameter(layer, names[1], [channels], Init::ZEROS)?;
-        let mean = self.graph.buffer(&self.path(layer, names[2]), DType::F32, [channels], Init::ZEROS)?;
-        let var = self.graph.buffer(&self.path(layer, names[3]), DType::F32, [channels], Init::ONES)?;
+        let mean = self.graph.buffer(&self.form.path(layer, names[2]), DType::F32, [channels], Init::ZEROS)?;
+        let var = self.graph.buffer(&self.form.path(layer, names[3]), DType::F32, [channels], Init::ONES)?;
         let attributes = self.form.norm();
         let training = self.training;
         self.graph.scope(layer, |g| {
@@ -186,14 +145,6 @@ impl Builder<'_> {
     }
 
     fn parameter(&mut self, layer: &str, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Value, Error> {
-        self.graph.parameter(&self.path(layer, name), shape, init)
-    }
-
-    /// The full name of a layer's tensor: `bn.weight` or `batch_normalization/gamma`.
-    fn path(&self, layer: &str, name: &str) -> String {
-        match self.form {
-            Form::Torch => format!("{layer}.{name}"),
-            Form::Keras => format!("{layer}/{name}"),
-        }
+        self.graph.parameter(&self.form.path(layer, name), shape, init)
     }
 }

@@ -7,9 +7,10 @@
 //! ```
 
 use super::Model;
-use super::builder::{Conv, Form, Task, classifier};
+use super::builder::{Conv, Task, classifier};
 use crate::error::Error;
 use crate::graph::{ConvOptions, Graph, PoolOptions};
+use crate::nn::Form;
 use crate::ops::Init;
 
 /// LeNet-5 for grey images of 32 × 32 pixels.

@@ -5,9 +5,10 @@
 //! ```
 
 use super::Model;
-use super::builder::{Form, Task, classifier};
+use super::builder::{Task, classifier};
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::nn::Form;
 
 /// Two hidden layers over grey images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ mod resnet;
 mod tests;
 mod vgg;
 
-pub use builder::Form;
+pub use crate::nn::Form;
 pub use lenet::LeNet5;
 pub use mlp::Mlp;
 pub use mobilenet::MobileNetV2;

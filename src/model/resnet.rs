@@ -16,9 +16,10 @@
 //! the two forms in which PyTorch and Keras users write it, 1 × 1 in the ImageNet network, which is torchvision's.
 
 use super::Model;
-use super::builder::{Builder, Conv, Form, Task, classifier, kaiming_normal_out};
+use super::builder::{Builder, Conv, Task, classifier, kaiming_normal_out};
 use crate::error::Error;
 use crate::graph::{ConvOptions, Graph, PoolOptions, Value};
+use crate::nn::Form;
 use crate::ops::Init;
 use crate::types::Padding;
 

@@ -8,10 +8,11 @@
 //! ```
 
 use super::Model;
-use super::builder::{Builder, Conv, Form, Task, classifier, kaiming_normal_out};
+use super::builder::{Builder, Conv, Task, classifier, kaiming_normal_out};
 use super::resnet::COLOURS;
 use crate::error::Error;
 use crate::graph::{ConvOptions, Graph, PoolOptions, Value};
+use crate::nn::Form;
 use crate::ops::Init;
 use crate::types::Padding;
 

@@ -24,12 +24,13 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["types", "error", "tensor", "ops", "graph", "runtime"]),
     ("session", &["types", "error", "tensor", "plan", "compile", "store", "runtime"]),
     ("compile", &["types", "error", "graph", "passes", "plan", "codegen", "session", "store", "runtime"]),
-    ("model", &["types", "error", "tensor", "ops", "graph"]),
+    ("nn", &["types", "error", "tensor", "ops", "graph"]),
+    ("model", &["types", "error", "tensor", "ops", "graph", "nn"]),
     (
         "train",
         &[
-            "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "model", "data",
-            "runtime",
+            "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "nn", "model",
+            "data", "runtime",
         ],
     ),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),

@@ -2,6 +2,7 @@
 
 use super::kinds::check_magnitude;
 use crate::error::Error;
+use crate::nn::fits;
 
 /// Parameters that are trained in their own way: PyTorch's parameter groups. A rate of their own is a share of the
 /// learning rate, so that a schedule moves all groups alike, as PyTorch's schedulers do.
@@ -33,17 +34,7 @@ impl ParameterGroup {
 
     /// Whether the group's pattern fits a parameter's name.
     pub fn holds(&self, name: &str) -> bool {
-        let Some((first, rest)) = self.parameters.split_once('*') else { return self.parameters == name };
-        let Some(mut left) = name.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = rest.split('*').collect();
-        let last = parts.pop().unwrap_or_default();
-        for part in parts {
-            match left.find(part) {
-                Some(at) => left = &left[at + part.len()..],
-                None => return false,
-            }
-        }
-        left.ends_with(last)
+        fits(&self.parameters, name)
     }
 
     /// Refuses numbers that make no sense, and a group that none of `names` belongs to.

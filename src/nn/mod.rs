@@ -1,0 +1,70 @@
+//! Layers, and the three ways to make a network of them.
+//!
+//! ```text
+//!   Sequential     a list of layers ─────────────────────┐
+//!   functional     layers called on symbolic tensors ────┼──▶ Network ──graph(batch, mode)──▶ Graph
+//!   Module         a struct of layers and its forward ───┘
+//! ```
+//!
+//! A layer is a description: calling it on a [`Symbol`] makes another symbol, and nothing is computed. A
+//! [`Network`] is what lies between its inputs and outputs; its [`Graph`](crate::Graph) of any batch size, for
+//! training or for evaluation, is made when it is needed.
+//!
+//! Layers are written once and mean what they mean in the framework whose [`Form`] the input has: `Conv2d::new(16, 3)`
+//! after [`Input::torch`] has PyTorch's initial values, names and channels-first shapes, after [`Input::keras`]
+//! Keras's. [`Conv2D`], [`Dense`] and other names of Keras are aliases.
+//!
+//! ```
+//! use outrigger::nn::{Conv2d, Flatten, Input, Linear, MaxPool2d, Network, ReLU};
+//!
+//! # fn main() -> Result<(), outrigger::Error> {
+//! let image = Input::torch("image", [1, 28, 28]);
+//! let x = Conv2d::new(8, 5).call(&image)?;
+//! let x = ReLU::new().call(&x)?;
+//! let x = MaxPool2d::new(2).call(&x)?;
+//! assert_eq!(x.shape(), [8, 12, 12]);
+//! let logits = Linear::new(10).call(&Flatten::new().call(&x)?)?;
+//! let network = Network::new("digits", &image, &logits)?;
+//! assert_eq!(network.graph(32, outrigger::nn::Mode::Train)?.parameters().count(), 4);
+//! # Ok(())
+//! # }
+//! ```
+
+mod activation;
+mod builder;
+mod conv;
+mod dropout;
+mod form;
+mod kind;
+mod layer;
+mod linear;
+mod merge;
+mod module;
+mod names;
+mod network;
+mod norm;
+mod pool;
+mod sequential;
+mod shape;
+mod symbol;
+#[cfg(test)]
+mod tests;
+
+pub use activation::{Activation, Function, ReLU, Sigmoid, Softmax, Tanh};
+pub use builder::Mode;
+pub use conv::{Conv2D, Conv2d, Pair};
+pub use dropout::Dropout;
+pub use form::Form;
+pub use layer::Layer;
+pub use linear::{Dense, Linear};
+pub use merge::{Add, Concatenate, Multiply};
+#[doc(hidden)]
+pub use module::join;
+pub use module::{Children, Module, Paths};
+pub(crate) use names::fits;
+pub use network::{Network, PENALTY};
+pub use norm::{BatchNorm2d, BatchNormalization};
+pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use sequential::Sequential;
+pub use shape::Flatten;
+pub use symbol::{Input, Symbol, Symbols};

@@ -1,0 +1,230 @@
+//! What lies between inputs and outputs: calls of layers in the order in which they were made, with names.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use super::builder::{Builder, Mode, Placed};
+use super::form::Form;
+use super::layer::Definition;
+use super::module::{Module, Paths};
+use super::names::{definition, fits, names};
+use super::symbol::{Context, Input, Maker, Symbol, Symbols};
+use crate::error::Error;
+use crate::graph::Graph;
+
+/// Name of the output that a training graph with regularised weights has besides the network's: what to add to the
+/// loss.
+pub const PENALTY: &str = "regularization";
+
+/// The architecture of a network, without weights and without a batch size.
+#[derive(Clone)]
+pub struct Network {
+    name: String,
+    inputs: Vec<Symbol>,
+    outputs: Vec<Symbol>,
+    /// All calls from inputs to outputs, in the order in which they were made.
+    calls: Vec<Symbol>,
+    /// Names of layers.
+    names: HashMap<u64, String>,
+    /// Layers that training leaves alone, besides those that say so themselves.
+    frozen: HashSet<u64>,
+}
+
+impl Network {
+    /// The network that makes `outputs` of `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when an output depends on an input that is not listed, or a listed one is none;
+    /// [`Error::DuplicateName`] for two layers of one name.
+    pub fn new(name: &str, inputs: impl Symbols, outputs: impl Symbols) -> Result<Network, Error> {
+        let (inputs, outputs) = (inputs.symbols(), outputs.symbols());
+        let refuse = |reason: String| Err(Error::Network { name: name.to_string(), reason });
+        if outputs.is_empty() {
+            return refuse("a network has at least one output".to_string());
+        }
+        let calls = calls(&outputs);
+        let form = outputs[0].form();
+        if let Some(other) = outputs.iter().chain(&inputs).find(|symbol| symbol.form() != form) {
+            return refuse(format!("one network has one form, got {form:?} and {:?}", other.form()));
+        }
+        let listed: HashSet<u64> = inputs.iter().map(|input| input.0.order).collect();
+        for input in &inputs {
+            let Maker::Input(name) = &input.0.maker else {
+                return refuse(format!("{input:?} is made by a layer; list what Input made"));
+            };
+            if !calls.iter().any(|call| call.0.order == input.0.order) {
+                return refuse(format!("no output depends on the input \"{name}\""));
+            }
+        }
+        for call in &calls {
+            if let Maker::Input(name) = &call.0.maker
+                && !listed.contains(&call.0.order)
+            {
+                return refuse(format!("an output depends on the input \"{name}\", which is not listed"));
+            }
+        }
+        let names = names(&calls, form)?;
+        Ok(Network { name: name.to_string(), inputs, outputs, calls, names, frozen: HashSet::new() })
+    }
+
+    /// The network of a module for one input. The module's fields name the layers.
+    ///
+    /// # Errors
+    /// Those of the module's forward pass and of [`Network::new`].
+    pub fn of(module: &(impl Module + ?Sized), input: Symbol) -> Result<Network, Error> {
+        let Maker::Input(name) = &input.0.maker else {
+            let reason = format!("{input:?} is made by a layer; give what Input made");
+            return Err(Error::Network { name: module.class(), reason });
+        };
+        let context = Context { form: input.form(), paths: Paths::of(module, "") };
+        let input = Input::of(name, input.dtype(), input.shape().to_vec(), context);
+        let output = module.forward(&input)?;
+        Network::new(&module.class(), &input, &output)
+    }
+
+    /// Gives the network another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Network {
+        self.name = name.to_string();
+        self
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Whose conventions it follows.
+    pub fn form(&self) -> Form {
+        self.outputs[0].form()
+    }
+    /// What is given at each run.
+    pub fn inputs(&self) -> &[Symbol] {
+        &self.inputs
+    }
+    /// What a run makes.
+    pub fn outputs(&self) -> &[Symbol] {
+        &self.outputs
+    }
+    /// Names of the inputs, in order.
+    pub fn input_names(&self) -> Vec<&str> {
+        self.inputs.iter().map(|input| self.name_of(input)).collect()
+    }
+    /// Names of the outputs, in order: each that of the layer that makes it.
+    pub fn output_names(&self) -> Vec<&str> {
+        self.outputs.iter().map(|output| self.name_of(output)).collect()
+    }
+    /// The symbol that a layer makes in its first call, to build on: `network.symbol("avg_pool")?`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the nearest names.
+    pub fn symbol(&self, layer: &str) -> Result<Symbol, Error> {
+        let found = self.calls.iter().find(|call| self.name_of(call) == layer);
+        found.cloned().ok_or_else(|| Error::UnknownName {
+            what: "layer",
+            name: layer.to_string(),
+            near: crate::error::nearest(layer, self.calls.iter().map(|call| self.name_of(call))),
+        })
+    }
+
+    /// Freezes the layers whose names `*` in `pattern` fits: training leaves them as they are. Returns how many.
+    pub fn freeze(&mut self, pattern: &str) -> usize {
+        let held = self.held(pattern);
+        self.frozen.extend(&held);
+        held.len()
+    }
+    /// Takes back [`Network::freeze`]. Returns how many layers are meant.
+    pub fn unfreeze(&mut self, pattern: &str) -> usize {
+        let held = self.held(pattern);
+        self.frozen.retain(|id| !held.contains(id));
+        held.len()
+    }
+    fn held(&self, pattern: &str) -> Vec<u64> {
+        self.names.iter().filter(|(_, name)| fits(pattern, name)).map(|(&id, _)| id).collect()
+    }
+
+    /// The forward pass for batches of `batch` samples: the network's inputs and outputs under their names, and in
+    /// training with regularised weights the output [`PENALTY`]. Images lie channels last in memory, also where
+    /// shapes have channels first.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an empty batch; [`Error::DuplicateName`] for inputs or outputs of one name; those of the
+    /// graph's methods, naming the layer.
+    pub fn graph(&self, batch: usize, mode: Mode) -> Result<Graph, Error> {
+        if batch == 0 {
+            let reason = "a batch holds at least one sample".to_string();
+            return Err(Error::Option { option: "batch".to_string(), reason });
+        }
+        let purpose = if mode == Mode::Train { "train" } else { "eval" };
+        let mut graph = Graph::new(format!("{}_{purpose}", self.name));
+        let mut builder = Builder::new(&mut graph, self.form(), batch, mode);
+        let mut values: HashMap<u64, Placed> = HashMap::new();
+        for call in &self.calls {
+            let operands: Vec<Placed> =
+                call.0.operands.iter().filter_map(|operand| values.get(&operand.0.order).copied()).collect();
+            let value = match &call.0.maker {
+                Maker::Input(name) => builder.input(name, call)?,
+                Maker::Layer { definition, .. } => {
+                    let frozen = self.frozen.contains(&definition.id);
+                    let definition = Definition { trainable: definition.trainable && !frozen, ..definition.clone() };
+                    builder.layer(&definition, self.name_of(call), &operands)?
+                }
+                Maker::Module { .. } => match operands.first() {
+                    Some(&value) => value,
+                    None => continue,
+                },
+            };
+            values.insert(call.0.order, value);
+        }
+        if let Some(penalty) = builder.penalty()? {
+            builder.graph.set_output(PENALTY, penalty)?;
+        }
+        for output in &self.outputs {
+            if let Some(placed) = values.get(&output.0.order) {
+                builder.graph.set_output(self.name_of(output), placed.value)?;
+            }
+        }
+        Ok(graph)
+    }
+
+    /// The calls, for summaries and files.
+    pub(crate) fn calls(&self) -> &[Symbol] {
+        &self.calls
+    }
+
+    /// The name of what makes a symbol: an input's, a layer's, or that of a module's last layer.
+    pub(crate) fn name_of<'a>(&'a self, call: &'a Symbol) -> &'a str {
+        match &call.0.maker {
+            Maker::Input(name) => name,
+            Maker::Layer { definition, .. } => self.names.get(&definition.id).map_or("", String::as_str),
+            Maker::Module { .. } => call.0.operands.first().map_or("", |value| self.name_of(value)),
+        }
+    }
+}
+
+/// Everything that `outputs` are made of, in the order of the calls.
+fn calls(outputs: &[Symbol]) -> Vec<Symbol> {
+    let mut found: HashMap<u64, Symbol> = HashMap::new();
+    let mut open = outputs.to_vec();
+    while let Some(symbol) = open.pop() {
+        if found.insert(symbol.0.order, symbol.clone()).is_none() {
+            open.extend(symbol.0.operands.iter().cloned());
+        }
+    }
+    let mut calls: Vec<Symbol> = found.into_values().collect();
+    calls.sort_by_key(|call| call.0.order);
+    calls
+}
+
+impl fmt::Display for Network {
+    /// A line a call: name, class, shape.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for call in &self.calls {
+            let class = match definition(call) {
+                Some(definition) => definition.kind.class(self.form()),
+                None => continue,
+            };
+            writeln!(f, "{} ({class}) {:?}", self.name_of(call), call.shape())?;
+        }
+        Ok(())
+    }
+}
