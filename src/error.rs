@@ -160,6 +160,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A log or picture of a run that cannot take what it was given.
+    #[error("{file}: {reason}")]
+    Log {
+        /// The file.
+        file: String,
+        /// What is wrong and what would fit.
+        reason: String,
+    },
     /// Training cannot go on.
     #[error("step {step}: {reason}")]
     Training {

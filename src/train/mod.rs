@@ -9,6 +9,7 @@
 mod atomic;
 mod ema;
 mod layout;
+pub mod log;
 pub mod metrics;
 pub mod optimizer;
 mod recipe;
