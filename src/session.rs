@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use outrigger_runtime::{Profile, State, Step, Team, bytes_of};
+use outrigger_runtime::{BufferRef, Profile, State, Step, Team, bytes_of};
 
 use crate::compile::Program;
 use crate::error::{Error, nearest};
@@ -18,8 +18,8 @@ pub struct Session {
     outputs: Vec<Port>,
     /// Whether each input has been given a value.
     given: Vec<bool>,
-    /// Whether the last run was completed, so that the outputs hold something.
-    complete: bool,
+    /// Steps of the current run that are done: outputs that these make hold something.
+    done: usize,
     runtime: outrigger_runtime::Session,
 }
 
@@ -44,7 +44,7 @@ impl Session {
         let runtime = outrigger_runtime::Session::new(program.plan.clone(), store.state.clone(), team.clone())?;
         Ok(Session {
             given: vec![false; planned.inputs.len()],
-            complete: false,
+            done: 0,
             inputs: planned.inputs.clone(),
             outputs: planned.outputs.clone(),
             runtime,
@@ -122,16 +122,74 @@ impl Session {
         self.runtime.state()
     }
 
-    /// Every input must have a value before the first run. Outputs have none until the run is over.
+    /// Every input must have a value before a run. Outputs have none until the run is over.
     fn begin(&mut self) -> Result<(), Error> {
-        self.complete = false;
-        match self.missing_inputs().next() {
+        self.done = 0;
+        self.expect_given(|_| true)
+    }
+
+    /// Of the inputs that `needed` holds, all must have been given.
+    fn expect_given(&self, needed: impl Fn(&Port) -> bool) -> Result<(), Error> {
+        match self.missing_inputs().find(|port| needed(port)) {
             None => Ok(()),
             Some(missing) => Err(Error::Option {
                 option: format!("input \"{}\"", missing.name),
                 reason: format!("has no value yet; set a {} before running", missing.placed.ty),
             }),
         }
+    }
+
+    /// Number of the steps of a run up to the last that writes the output.
+    fn steps_until(&self, port: &Port) -> usize {
+        let Place::Work(offset) = port.placed.place else { return self.steps().len() };
+        let writes = |step: &Step| step.args.iter().any(|arg| arg.write && arg.buffer == BufferRef::Work(offset));
+        self.steps().iter().rposition(writes).map_or(0, |last| last + 1)
+    }
+
+    /// Runs the first part of the program, up to the step that makes an output: a forward pass without the backward
+    /// pass behind it. Only inputs that this part reads need a value. A part that follows in the same run continues
+    /// where this one ended; [`Session::finish`] runs the rest.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::UnknownName`].
+    pub fn run_until(&mut self, output: &str) -> Result<(), Error> {
+        let end = self.steps_until(find(&self.outputs, "output", output)?.1).max(self.done);
+        self.go_on(end)
+    }
+    /// Begins a run of parts, in place of one that was not finished.
+    pub fn start(&mut self) {
+        self.done = 0;
+    }
+    /// Runs what is left of a run that [`Session::run_until`] began.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.go_on(self.steps().len())
+    }
+
+    /// Whether the part of a run up to the step that makes `output` reads the input: a kernel may compute an output
+    /// together with what is made of it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`].
+    pub fn reads_until(&self, output: &str, input: &str) -> Result<bool, Error> {
+        let end = self.steps_until(find(&self.outputs, "output", output)?.1);
+        Ok(self.reads(0..end, find(&self.inputs, "input", input)?.1))
+    }
+    fn reads(&self, range: Range<usize>, port: &Port) -> bool {
+        let Place::Work(offset) = port.placed.place else { return false };
+        let here = |step: &Step| step.args.iter().any(|arg| arg.buffer == BufferRef::Work(offset));
+        self.steps().get(range).unwrap_or_default().iter().any(here)
+    }
+
+    fn go_on(&mut self, end: usize) -> Result<(), Error> {
+        let range = self.done..end;
+        self.expect_given(|port| self.reads(range.clone(), port))?;
+        self.done = 0;
+        self.runtime.run_steps(range)?;
+        self.done = end;
+        Ok(())
     }
 
     /// Runs the program once. With `OUTRIGGER_PROFILE` in the environment, also measures it (see
@@ -142,7 +200,7 @@ impl Session {
     pub fn run(&mut self) -> Result<(), Error> {
         self.begin()?;
         self.runtime.run()?;
-        self.complete = true;
+        self.done = self.steps().len();
         Ok(())
     }
     /// Runs step by step and stops at the first step that makes a NaN or an infinity.
@@ -152,7 +210,7 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<(), Error> {
         self.begin()?;
         self.runtime.run_checked()?;
-        self.complete = true;
+        self.done = self.steps().len();
         Ok(())
     }
     /// Runs once and measures each kernel.
@@ -162,7 +220,7 @@ impl Session {
     pub fn run_profiled(&mut self) -> Result<Profile, Error> {
         self.begin()?;
         let profile = self.runtime.run_profiled()?;
-        self.complete = true;
+        self.done = self.steps().len();
         Ok(profile)
     }
 
@@ -186,7 +244,7 @@ impl Session {
     /// [`Error::UnknownName`]; [`Error::Option`] when there was no run yet, or the last one failed.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let port = find(&self.outputs, "output", name)?.1;
-        if !self.complete {
+        if self.done < self.steps_until(port).max(1) {
             return Err(Error::Option {
                 option: format!("output \"{name}\""),
                 reason: "has no value: there was no run yet, or the last one failed".to_string(),

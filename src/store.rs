@@ -44,6 +44,41 @@ impl Store {
         Ok(store)
     }
 
+    /// A store that also has what `graph` needs and this one lacks, with initial values; the tensors there are keep their
+    /// values. `None` when nothing is lacking.
+    ///
+    /// # Errors
+    /// [`Error::Type`] for a tensor of another type; [`Error::Runtime`] when memory cannot be had.
+    pub(crate) fn with(&self, graph: &Graph, seed: u64) -> Result<Option<Store>, Error> {
+        let new = Store::new(graph, seed)?;
+        let missing = |name: &str| !self.entries.iter().any(|(known, _)| known == name);
+        let added: Vec<(String, TensorType)> = new.entries.iter().filter(|(name, _)| missing(name)).cloned().collect();
+        if added.is_empty() {
+            return Ok(None);
+        }
+        let entries = self.entries.iter().cloned().chain(added).collect();
+        Store::filled(entries, |name| if missing(name) { new.get(name) } else { self.get(name) }).map(Some)
+    }
+    /// A store of the tensors whose names `gone` does not hold.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when memory cannot be had.
+    pub(crate) fn without(&self, gone: impl Fn(&str) -> bool) -> Result<Store, Error> {
+        let entries = self.entries.iter().filter(|(name, _)| !gone(name)).cloned().collect();
+        Store::filled(entries, |name| self.get(name))
+    }
+    fn filled(
+        entries: Vec<(String, TensorType)>,
+        value: impl Fn(&str) -> Result<Tensor, Error>,
+    ) -> Result<Store, Error> {
+        let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries) };
+        for (name, _) in store.entries.iter() {
+            store.set(name, &value(name)?)?;
+        }
+        Ok(store)
+    }
+
     /// Names and types in the graph's order.
     pub fn entries(&self) -> &[(String, TensorType)] {
         &self.entries

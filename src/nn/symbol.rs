@@ -113,6 +113,10 @@ impl Symbol {
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
+    /// Whether the tensor lies channels last in memory though its shape has channels first.
+    pub(crate) fn channels_last_in_memory(&self) -> bool {
+        self.0.channels_first
+    }
     /// Whose conventions the network follows.
     pub fn form(&self) -> Form {
         self.0.context.form

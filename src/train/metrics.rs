@@ -2,7 +2,7 @@
 //!
 //! Each keeps counts or sums and divides once, when it is asked for its value: a smaller last batch weighs as much as
 //! it has samples, and an epoch gives the same whatever its batches. Predictions are `[n, classes]` scores (logits or
-//! probabilities) with i32 labels `[n]`; for two classes also one score a sample, `[n]` or `[n, 1]`.
+//! probabilities) with i32 labels `[n]` or one-hot rows; for two classes also one score a sample, `[n]` or `[n, 1]`.
 //!
 //! ```
 //! use outrigger::Tensor;
@@ -25,6 +25,8 @@ mod curve;
 
 pub use classes::{Average, ClassScore, ConfusionMatrix, f1, precision, recall};
 pub use curve::Auc;
+
+use std::borrow::Cow;
 
 use crate::error::Error;
 use crate::tensor::Tensor;
@@ -94,7 +96,7 @@ impl Metric for TopK {
             return Err(unfit("prediction", TensorType::f32([batch.labels.len(), 2]), prediction));
         }
         let hit = |(row, &label): (&[f32], &i32)| rank(row, label as usize) < self.k;
-        self.hits += batch.rows().zip(batch.labels).filter(|&pair| hit(pair)).count() as u64;
+        self.hits += batch.rows().zip(batch.labels.iter()).filter(|&pair| hit(pair)).count() as u64;
         self.samples += batch.labels.len() as u64;
         Ok(())
     }
@@ -183,7 +185,7 @@ struct Batch<'a> {
     scores: &'a [f32],
     /// Scores of a sample.
     width: usize,
-    labels: &'a [i32],
+    labels: Cow<'a, [i32]>,
 }
 
 impl<'a> Batch<'a> {
@@ -200,8 +202,13 @@ impl<'a> Batch<'a> {
                 return Err(unfit("prediction", TensorType::f32([shape.elements() / classes, classes]), prediction));
             }
         };
-        let labels = match target.as_i32() {
-            Some(labels) if labels.len() == samples => labels,
+        let labels = match (target.as_i32(), target.as_f32()) {
+            (Some(labels), _) if labels.len() == samples => Cow::Borrowed(labels),
+            // one-hot rows, or numbers for two classes
+            (_, Some(rows)) if rows.len() == samples * width => {
+                let class = |row: &[f32]| if width == 1 { i32::from(row[0] > 0.5) } else { argmax(row) as i32 };
+                Cow::Owned(rows.chunks_exact(width).map(class).collect())
+            }
             _ => return Err(unfit("target", TensorType::new(DType::I32, [samples]), target)),
         };
         let classes = width.max(2);
@@ -223,7 +230,7 @@ impl<'a> Batch<'a> {
             [score] => usize::from(*score > threshold),
             _ => argmax(row),
         };
-        self.rows().zip(self.labels).map(move |(row, &label)| (class(row), label as usize))
+        self.rows().zip(self.labels.iter()).map(move |(row, &label)| (class(row), label as usize))
     }
 }
 
@@ -239,7 +246,7 @@ pub(super) fn count_correct(logits: &Tensor, labels: &[i32]) -> usize {
 }
 
 /// Index of the first largest element. One that is no number is never larger.
-fn argmax(row: &[f32]) -> usize {
+pub(super) fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, x) in row.iter().enumerate() {
         if *x > row[best] || row[best].is_nan() {

@@ -7,18 +7,24 @@
 //! ```
 
 mod atomic;
+pub mod callback;
 mod ema;
 mod layout;
 pub mod log;
 pub mod metrics;
+mod model;
 pub mod optimizer;
 mod recipe;
 pub mod schedule;
 mod trainer;
 mod weights;
 
+pub use callback::Callback;
 pub use ema::swap_ema;
 pub use layout::Layout;
+pub use model::{
+    Batches, FitOptions, Logs, LossFunction, Metrics, Model, ModelOptions, Objective, Objectives, Tensors,
+};
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
 pub use trainer::{Outcome, Trainer, TrainerOptions};

@@ -13,16 +13,18 @@
 use crate::autodiff::gradients;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
-use crate::ops::{Binary, Op, Random};
+use crate::ops::{Binary, Init, Op, Random};
 use crate::tensor::Tensor;
 
 mod emit;
 mod group;
 mod kinds;
 mod rule;
+mod tuned;
 
 pub use group::ParameterGroup;
 pub use kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
+pub use tuned::Tuned;
 
 /// Name of the learning rate's `f32[]` input.
 pub const LEARNING_RATE: &str = "lr";
@@ -39,8 +41,17 @@ const ADAGRAD_STEP: &str = "adagrad.step";
 const EMA_DECAY: &str = "ema.decay";
 
 /// Last parts of the names of buffers that are kept for a parameter: `<parameter>.exp_avg`.
-const OF_PARAMETERS: [&str; 8] =
-    ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "square_sum", "ema"];
+const OF_PARAMETERS: [&str; 9] = [
+    "exp_avg",
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+    "momentum_buffer",
+    "square_avg",
+    "grad_avg",
+    "square_sum",
+    "ema",
+    GRADIENT,
+];
 /// Names of states that are kept once.
 const SHARED: [&str; 6] = [BIAS_CORRECTIONS[0], BIAS_CORRECTIONS[1], SGD_GAIN, ADAGRAD_STEP, EMA_DECAY, Random::STEP];
 
@@ -64,6 +75,13 @@ pub struct TrainingOptions {
     pub ema: Option<f64>,
     /// Make each parameter's gradient an output, named `grad/<parameter>`.
     pub gradient_outputs: bool,
+}
+
+impl TrainingOptions {
+    fn check(&self) -> Result<(), Error> {
+        self.optimizer.check()?;
+        self.ema.map_or(Ok(()), |decay| kinds::check_decay("ema", decay))
+    }
 }
 
 impl Default for TrainingOptions {
@@ -95,8 +113,7 @@ pub fn training_graph(forward: Graph, loss: Value, optimizer: &Optimizer) -> Res
 /// loss does not depend on; [`Error::Gradient`] for a graph without parameters; [`Error::DuplicateName`] when
 /// a name is taken or a parameter already has an update.
 pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOptions) -> Result<Graph, Error> {
-    options.optimizer.check()?;
-    options.ema.map_or(Ok(()), |decay| kinds::check_decay("ema", decay))?;
+    options.check()?;
     let mut graph = forward;
     let parameters: Vec<Value> = graph.parameters().map(|id| id.result(0)).collect();
     if parameters.is_empty() {
@@ -114,7 +131,61 @@ pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOption
         }
     }
 
-    let membership = membership(&graph, &parameters, &options.groups)?;
+    update(graph, &parameters, &grads, options)
+}
+
+/// Adds to `forward` the gradients of the scalar `loss`, which every run adds to the buffers `<parameter>.grad`:
+/// PyTorch's `backward()`. [`update_graph`] makes the step.
+///
+/// # Errors
+/// Those of [`gradients`]; [`Error::DuplicateName`] when a name is taken.
+pub fn gradient_graph(forward: Graph, loss: Value) -> Result<Graph, Error> {
+    let mut graph = forward;
+    let parameters: Vec<Value> = graph.parameters().map(|id| id.result(0)).collect();
+    let grads = gradients(&mut graph, loss, &parameters)?;
+    for (&parameter, &gradient) in parameters.iter().zip(&grads) {
+        let sum = gradient_buffer(&mut graph, parameter)?;
+        let total = graph.insert(Op::Binary(Binary::Add), &[sum, gradient], name_of(&graph, sum, ".accumulate"))?;
+        graph.set_update(sum, total.result(0))?;
+    }
+    count_step(&mut graph)?;
+    Ok(graph)
+}
+
+/// A graph that moves the parameters of `model` one step along the gradients in `<parameter>.grad`, and computes
+/// nothing else: PyTorch's `optimizer.step()`.
+///
+/// # Errors
+/// As [`training_graph_with`].
+pub fn update_graph(model: &Graph, options: &TrainingOptions) -> Result<Graph, Error> {
+    options.check()?;
+    let mut graph = Graph::new(format!("{}_step", model.name()));
+    let (mut parameters, mut grads) = (Vec::new(), Vec::new());
+    for id in model.parameters() {
+        let node = model.node(id);
+        let parameter = graph.insert(node.op.clone(), &[], node.name.clone())?.result(0);
+        grads.push(gradient_buffer(&mut graph, parameter)?);
+        parameters.push(parameter);
+    }
+    update(graph, &parameters, &grads, options)
+}
+
+/// Last part of the name of the buffer that sums a parameter's gradients.
+pub const GRADIENT: &str = "grad";
+
+fn gradient_buffer(graph: &mut Graph, parameter: Value) -> Result<Value, Error> {
+    let op = Op::Buffer(graph.ty(parameter).clone(), Init::ZEROS);
+    let name = name_of(graph, parameter, &format!(".{GRADIENT}"));
+    graph.insert(op, &[], name).map(|id| id.result(0))
+}
+
+fn name_of(graph: &Graph, value: Value, suffix: &str) -> String {
+    format!("{}{suffix}", graph.node(value.node).name)
+}
+
+/// Lets `parameters` follow their gradients.
+fn update(graph: Graph, parameters: &[Value], grads: &[Value], options: &TrainingOptions) -> Result<Graph, Error> {
+    let membership = membership(&graph, parameters, &options.groups)?;
     let mut rule = rule::Rule::new(graph, &options.optimizer)?;
     let mut groups = Vec::with_capacity(options.groups.len() + 1);
     for group in &options.groups {
@@ -122,7 +193,7 @@ pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOption
     }
     groups.push(rule.group(1.0, None)?);
     let mut moved = Vec::with_capacity(parameters.len());
-    for ((&parameter, &gradient), at) in parameters.iter().zip(&grads).zip(membership) {
+    for ((&parameter, &gradient), at) in parameters.iter().zip(grads).zip(membership) {
         moved.push((parameter, rule.update(parameter, gradient, &groups[at])?));
     }
     if let Some(decay) = options.ema {

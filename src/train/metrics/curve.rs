@@ -30,7 +30,7 @@ impl Metric for Auc {
         if batch.width > 2 {
             return Err(unfit("prediction", TensorType::f32([batch.labels.len(), 2]), prediction));
         }
-        for (row, &label) in batch.rows().zip(batch.labels) {
+        for (row, &label) in batch.rows().zip(batch.labels.iter()) {
             let score = match row {
                 [zero, one] => one - zero,
                 _ => row[0],

@@ -1,0 +1,158 @@
+//! One batch at a time, in whole steps: Keras's `train_on_batch`, `test_on_batch`, `predict_on_batch`.
+
+use super::compile::Compiled;
+use super::feed::Feed;
+use super::objective::{Task, loss_graph, loss_name, target_name};
+use super::programs::Purpose;
+use super::{Logs, Model};
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::nn::{Mode, Network};
+use crate::session::Session;
+use crate::tensor::Tensor;
+use crate::train::optimizer::{LEARNING_RATE, LOSS, training_graph_with};
+
+impl Model {
+    /// One step of the optimizer on one batch: loss and metrics of the batch, before the step.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a model that was not compiled and for tensors that do not fit; those of differentiation
+    /// and compilation when the batch size first comes; [`Error::Label`].
+    pub fn train_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+        self.compiled_mut()?.meters.reset();
+        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
+        self.train_feed(feed)?;
+        self.logs()
+    }
+    /// Loss and metrics of one batch, in evaluation.
+    ///
+    /// # Errors
+    /// As [`Model::train_on_batch`].
+    pub fn test_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+        self.compiled_mut()?.meters.reset();
+        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
+        self.test_feed(feed)?;
+        self.logs()
+    }
+    /// The outputs for one batch, in evaluation. Images have the axes that the network's shapes say.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for tensors that do not fit.
+    pub fn predict_on_batch(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        let feed = Feed::of_tensors(inputs, &[], self.network.inputs())?;
+        self.predict_feed(&feed)
+    }
+
+    /// A step; adds to the meters.
+    pub(super) fn train_feed(&mut self, feed: Feed<'_>) -> Result<(), Error> {
+        let Model { network, programs, compiled, .. } = self;
+        let compiled = compiled.as_mut().ok_or_else(super::compile::not_compiled)?;
+        let (feed, task) = settle(feed, network, compiled)?;
+        let session = programs.session(Purpose::Step(task.clone()), || {
+            let (forward, loss) = with_loss(network, compiled, &task, Mode::Train)?;
+            training_graph_with(forward, loss, &compiled.tuned.training())
+        })?;
+        session.set_f32(LEARNING_RATE, &[compiled.tuned.lr as f32])?;
+        set(session, &feed, network, compiled)?;
+        session.run()?;
+        measure(session, &feed, network, compiled)?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// Evaluates a batch; adds to the meters.
+    pub(super) fn test_feed(&mut self, feed: Feed<'_>) -> Result<(), Error> {
+        let Model { network, programs, compiled, .. } = self;
+        let compiled = compiled.as_mut().ok_or_else(super::compile::not_compiled)?;
+        let (feed, task) = settle(feed, network, compiled)?;
+        let session = programs.session(Purpose::Test(task.clone()), || {
+            with_loss(network, compiled, &task, Mode::Evaluate).map(|(graph, _)| graph)
+        })?;
+        set(session, &feed, network, compiled)?;
+        session.run()?;
+        measure(session, &feed, network, compiled)
+    }
+
+    pub(super) fn predict_feed(&mut self, feed: &Feed<'_>) -> Result<Vec<Tensor>, Error> {
+        let Model { network, programs, .. } = self;
+        let graph = || network.graph(feed.batch, Mode::Evaluate);
+        let session = programs.session(Purpose::Predict(feed.batch), graph)?;
+        feed.set_inputs(session, &network.input_names())?;
+        session.run()?;
+        outputs(session, network)
+    }
+
+    /// What the meters say.
+    pub(super) fn logs(&self) -> Result<Logs, Error> {
+        let compiled = self.compiled()?;
+        let outputs = self.network.output_names();
+        let names: Vec<String> = compiled.places.iter().map(|&place| loss_name(outputs[place])).collect();
+        Ok(Logs::new(compiled.meters.values(&names)))
+    }
+}
+
+/// The outputs of a run, with the axes that the network's shapes say.
+pub(super) fn outputs(session: &Session, network: &Network) -> Result<Vec<Tensor>, Error> {
+    let named = network.output_names().into_iter().zip(network.outputs());
+    named.map(|(name, output)| super::feed::declared(session.get(name)?, output)).collect()
+}
+
+/// The network with its losses, and the total.
+pub(super) fn with_loss(
+    network: &Network,
+    compiled: &Compiled,
+    task: &Task,
+    mode: Mode,
+) -> Result<(Graph, crate::graph::Value), Error> {
+    let graph = loss_graph(network, &compiled.objectives, task, mode)?;
+    let loss = graph.output(LOSS)?;
+    Ok((graph, loss))
+}
+
+/// Targets as they lie in memory, and the program that takes them.
+pub(super) fn settle<'a>(
+    mut feed: Feed<'a>,
+    network: &Network,
+    compiled: &Compiled,
+) -> Result<(Feed<'a>, Task), Error> {
+    if feed.targets.len() != compiled.places.len() {
+        let reason = format!("{} losses take a target each, got {}", compiled.places.len(), feed.targets.len());
+        return Err(Error::Option { option: "targets".to_string(), reason });
+    }
+    for (target, &place) in feed.targets.iter_mut().zip(&compiled.places) {
+        if let Some(native) = super::feed::native(target, &network.outputs()[place])? {
+            *target = native;
+        }
+    }
+    let task = feed.task();
+    Ok((feed, task))
+}
+
+fn set(session: &mut Session, feed: &Feed<'_>, network: &Network, compiled: &Compiled) -> Result<(), Error> {
+    feed.set_inputs(session, &network.input_names())?;
+    feed.set_targets(session, &target_names(network, compiled))
+}
+
+/// Names of the targets among a program's inputs.
+pub(super) fn target_names(network: &Network, compiled: &Compiled) -> Vec<String> {
+    let outputs = network.output_names();
+    compiled.places.iter().map(|&place| target_name(outputs[place])).collect()
+}
+
+/// Adds what a run came to.
+fn measure(session: &Session, feed: &Feed<'_>, network: &Network, compiled: &mut Compiled) -> Result<(), Error> {
+    let outputs = network.output_names();
+    let mut losses = Vec::new();
+    if compiled.places.len() > 1 {
+        for &place in &compiled.places {
+            losses.push(session.scalar(&loss_name(outputs[place]))?);
+        }
+    }
+    let mut pairs = Vec::new();
+    if compiled.meters.measures() {
+        for (&place, target) in compiled.places.iter().zip(&feed.targets) {
+            pairs.push((session.get(outputs[place])?, target.clone()));
+        }
+    }
+    compiled.meters.add(feed.batch, session.scalar(LOSS)?, &losses, &pairs)
+}
