@@ -1,5 +1,17 @@
 //! What happens on the way of [`Model::fit`](super::Model::fit), besides training.
 
+mod files;
+mod logs;
+mod monitor;
+mod rate;
+mod stopping;
+
+pub use files::{BackupAndRestore, ModelCheckpoint};
+pub use logs::{CsvLog, TensorBoard};
+pub use monitor::Monitor;
+pub use rate::{LearningRateMonitor, LearningRateScheduler, ReduceLROnPlateau};
+pub use stopping::{EarlyStopping, TerminateOnNaN};
+
 use super::model::{Logs, Model};
 use crate::error::Error;
 

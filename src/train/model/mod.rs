@@ -9,13 +9,10 @@
 //! A program is compiled when its batch size first comes, and kept: the last, smaller batch of an epoch has one of its
 //! own, nothing is dropped and no sample counts twice.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use outrigger_runtime::Team;
 
-use super::layout::Layout;
-use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program};
 use crate::error::Error;
 use crate::nn::{Form, Mode, Module, Network, Symbol, Symbols};
@@ -25,6 +22,7 @@ use crate::types::DType;
 mod compile;
 mod data;
 mod feed;
+mod files;
 mod fit;
 mod objective;
 mod programs;
@@ -184,27 +182,5 @@ impl Model {
     /// The compiled forward pass of [`Model::predict_on_batch`] for batches of `batch` samples, if it has been needed.
     pub fn inference_program(&self, batch: usize) -> Option<&Program> {
         self.programs.find(|purpose| *purpose == Purpose::Predict(batch))
-    }
-
-    /// Writes parameters and running statistics as safetensors, with names and layouts of the network's framework.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; a file that was there before is then unchanged.
-    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        WeightFile::of_store(self.store(), self.layout(), Default::default())?.write(path.as_ref())
-    }
-    /// Takes parameters and running statistics from a file that [`Model::save_weights`] or PyTorch's safetensors made.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`] when it is not this network's; the weights are then unchanged.
-    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let file = WeightFile::read(path.as_ref())?;
-        file.restore(self.store(), file.layout().unwrap_or(self.layout()), Restore::Model)
-    }
-    fn layout(&self) -> Layout {
-        match self.form() {
-            Form::Torch => Layout::Torch,
-            Form::Keras => Layout::Native,
-        }
     }
 }

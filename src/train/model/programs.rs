@@ -77,6 +77,16 @@ impl Programs {
         Ok(())
     }
 
+    /// Makes the states that `graph` has.
+    pub(super) fn widen(&mut self, graph: &Graph) -> Result<(), Error> {
+        if let Some(wider) = self.store.with(graph, self.seed)? {
+            self.store = wider;
+            // they hold the state that was too small
+            self.ready.values_mut().for_each(|ready| ready.session = None);
+        }
+        Ok(())
+    }
+
     /// The session for `purpose`, compiled from `graph` when it comes for the first time.
     pub(super) fn session(
         &mut self,
@@ -86,11 +96,7 @@ impl Programs {
         if !self.ready.contains_key(&purpose) {
             let graph = graph()?;
             let program = compile(&graph, &self.compile)?;
-            if let Some(wider) = self.store.with(&graph, self.seed)? {
-                self.store = wider;
-                // they hold the state that was too small
-                self.ready.values_mut().for_each(|ready| ready.session = None);
-            }
+            self.widen(&graph)?;
             self.ready.insert(purpose.clone(), Ready { program, session: None });
         }
         match self.ready.entry(purpose) {

@@ -9,13 +9,15 @@
 //! outputs come from a second program.
 
 use super::Model;
+use super::compile::Compiled;
 use super::feed::Feed;
 use super::programs::Purpose;
 use super::steps::{outputs, settle, target_names, with_loss};
 use crate::data::Batch;
 use crate::error::Error;
+use crate::graph::Graph;
 use crate::graph::Loss;
-use crate::nn::{Mode, Symbol};
+use crate::nn::{Mode, Network, Symbol};
 use crate::tensor::Tensor;
 use crate::train::model::objective::{Task, WEIGHTS};
 use crate::train::optimizer::{GRADIENT, LEARNING_RATE, LOSS, gradient_graph, update_graph};
@@ -224,6 +226,14 @@ impl Model {
         Ok(())
     }
 
+    /// Makes the states that training needs, before the first step.
+    pub(super) fn prepare_states(&mut self) -> Result<(), Error> {
+        let step = step_graph(&self.network, self.compiled()?)?;
+        self.programs.widen(&step)?;
+        self.programs.widen(&self.network.graph(1, Mode::Train)?)?;
+        self.programs.drop_states(is_gradient)
+    }
+
     /// Names of the parameters that have gradients.
     pub fn gradient_names(&self) -> Vec<String> {
         let parameter = |name: &str| Some(name.strip_suffix(GRADIENT)?.strip_suffix('.')?.to_string());
@@ -269,6 +279,16 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Whether a state is what [`Model::backward`] adds to.
+pub(super) fn is_gradient(state: &str) -> bool {
+    state.rsplit_once('.').is_some_and(|(_, last)| last == GRADIENT)
+}
+
+/// The update alone.
+fn step_graph(network: &Network, compiled: &Compiled) -> Result<Graph, Error> {
+    update_graph(&network.graph(1, Mode::Train)?, &compiled.tuned.training())
 }
 
 fn purpose(task: &Task, mode: Mode) -> Purpose {

@@ -1,0 +1,100 @@
+//! Callbacks that end training.
+
+use super::{Callback, Monitor};
+use crate::error::Error;
+use crate::tensor::Tensor;
+use crate::train::model::{Logs, Model};
+
+/// Ends training when a value has stopped getting better: Keras's `EarlyStopping`.
+///
+/// ```
+/// use outrigger::train::FitOptions;
+/// use outrigger::train::callback::EarlyStopping;
+///
+/// let stopping = EarlyStopping { patience: 3, restore_best_weights: true, ..EarlyStopping::new("val_loss") };
+/// let options = FitOptions { epochs: 100, callbacks: vec![Box::new(stopping)], ..FitOptions::default() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct EarlyStopping {
+    /// The value that is watched, and which way is better.
+    pub monitor: Monitor,
+    /// How much better counts as better. Default 0.
+    pub min_delta: f64,
+    /// Epochs without a better value after which training ends. Default 0: the first ends it.
+    pub patience: u64,
+    /// A value that must be reached, or training ends.
+    pub baseline: Option<f64>,
+    /// Whether the model gets back the weights of the best epoch at the end. Default false.
+    pub restore_best_weights: bool,
+    /// Epochs at first that are not looked at. Default 0.
+    pub start_from_epoch: u64,
+    waited: u64,
+    weights: Option<Vec<(String, Tensor)>>,
+}
+
+impl EarlyStopping {
+    /// Watches a value such as `val_loss`.
+    pub fn new(monitor: &str) -> Self {
+        EarlyStopping {
+            monitor: Monitor::new(monitor),
+            min_delta: 0.0,
+            patience: 0,
+            baseline: None,
+            restore_best_weights: false,
+            start_from_epoch: 0,
+            waited: 0,
+            weights: None,
+        }
+    }
+}
+
+impl Callback for EarlyStopping {
+    fn on_train_begin(&mut self, _: &mut Model) -> Result<(), Error> {
+        (self.waited, self.weights) = (0, None);
+        self.monitor.reset();
+        Ok(())
+    }
+    fn on_epoch_end(&mut self, model: &mut Model, epoch: u64, logs: &mut Logs) -> Result<(), Error> {
+        let value = self.monitor.value(logs)?;
+        if epoch < self.start_from_epoch {
+            return Ok(());
+        }
+        if self.monitor.improves(value, self.min_delta) {
+            if self.restore_best_weights {
+                self.weights = Some(model.snapshot()?);
+            }
+            // a value that does not reach the baseline does not count
+            if self.baseline.is_none_or(|baseline| self.monitor.is_better(value, baseline, self.min_delta)) {
+                self.waited = 0;
+                return Ok(());
+            }
+        }
+        self.waited += 1;
+        if self.waited >= self.patience.max(1) {
+            model.stop_training();
+        }
+        Ok(())
+    }
+    fn on_train_end(&mut self, model: &mut Model) -> Result<(), Error> {
+        self.weights.take().map_or(Ok(()), |weights| model.restore_snapshot(&weights))
+    }
+}
+
+/// Ends training after the batch whose loss is a NaN or an infinity: Keras's `TerminateOnNaN`.
+///
+/// ```
+/// use outrigger::train::{Callback, callback::TerminateOnNaN};
+///
+/// let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(TerminateOnNaN)];
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TerminateOnNaN;
+
+impl Callback for TerminateOnNaN {
+    fn on_batch_end(&mut self, model: &mut Model, _: usize, logs: &Logs) -> Result<(), Error> {
+        if logs.get("loss").is_some_and(|loss| !loss.is_finite()) {
+            model.stop_training();
+        }
+        Ok(())
+    }
+}
