@@ -19,9 +19,11 @@ use crate::error::{Error, nearest};
 use crate::ops::Op;
 use crate::types::TensorType;
 
+mod activations;
 mod build;
 mod layers;
 mod losses;
+mod norms;
 mod patch;
 mod random;
 mod text;

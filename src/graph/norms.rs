@@ -1,0 +1,123 @@
+//! Building a graph: normalisations over a sample's own values, composed of simpler operations. Batch norm, whose
+//! statistics are a batch's, is an operation of its own (`layers.rs`).
+//!
+//! ```text
+//!  x ─▶ mean ─▶ x - mean ─┬─▶ mean of squares ─▶ 1/√(variance + epsilon) ─┐
+//!                         └──────────────────────────────────────────────┴─▶ · ─▶ ·gamma + beta
+//! ```
+//!
+//! The variance is that of all values (not `n - 1`), from the differences to the mean: two passes, since
+//! `mean(x²) - mean²` cancels where the mean is large.
+
+use super::{Graph, Value};
+use crate::error::Error;
+use crate::ops::ReduceKind;
+use crate::types::Shape;
+
+impl Graph {
+    /// Layer norm (Ba et al. 2016) over `axes`: `(x - mean)/√(variance + epsilon)·gamma + beta`. `gamma` and `beta`
+    /// have the extents of `axes` in ascending order. PyTorch's `LayerNorm(shape)` takes the last axes, Keras's the
+    /// last one unless told otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Operands`] for axes out of range, named twice or none, and when gamma or beta do not fit.
+    pub fn layer_norm(
+        &mut self,
+        x: Value,
+        axes: &[usize],
+        gamma: Option<Value>,
+        beta: Option<Value>,
+        epsilon: f32,
+    ) -> Result<Value, Error> {
+        let shape = self.expect_type(x, "layer_norm")?.shape;
+        if axes.is_empty() {
+            return Err(self.refused("layer_norm", &[x], "needs at least one axis to normalise".to_string()));
+        }
+        let mut y = self.standardized(x, axes, epsilon)?;
+        let own: Vec<usize> = (0..shape.rank()).filter(|a| axes.contains(a)).map(|a| shape.0[a]).collect();
+        let kept = shape.0.iter().enumerate().map(|(a, &n)| if axes.contains(&a) { n } else { 1 }).collect();
+        let kept = Shape(kept);
+        let trailing = kept.0.iter().rev().take(own.len()).rev().eq(&own);
+        for (at, factor) in [gamma, beta].into_iter().enumerate() {
+            let Some(factor) = factor else { continue };
+            self.expect_shape_of(factor, &Shape(own.clone()), "layer_norm", ["gamma", "beta"][at])?;
+            let factor = if trailing { factor } else { self.reshape(factor, kept.clone())? };
+            y = if at == 0 { self.mul(y, factor)? } else { self.add_values(y, factor)? };
+        }
+        Ok(y)
+    }
+
+    /// Group norm (Wu & He 2018) of `x [n, .., c]`: the channels are cut into `groups`, each of which is normalised
+    /// over its channels and all pixels of a sample; then `·gamma + beta`, both `[c]`. One group is PyTorch's
+    /// `GroupNorm(1, c)`, a group a channel is [`Graph::instance_norm`].
+    ///
+    /// # Errors
+    /// [`Error::Operands`] when the channels cannot be cut so, and when gamma or beta are not `[c]`.
+    pub fn group_norm(
+        &mut self,
+        x: Value,
+        groups: usize,
+        gamma: Option<Value>,
+        beta: Option<Value>,
+        epsilon: f32,
+    ) -> Result<Value, Error> {
+        let ty = self.expect_type(x, "group_norm")?;
+        let (samples, channels) = (ty.shape.0.first().copied().unwrap_or(1), ty.shape.last());
+        if ty.shape.rank() < 2 || groups == 0 || !channels.is_multiple_of(groups) {
+            let reason = format!("the last axis of {ty}, its channels, must be a multiple of the {groups} groups");
+            return Err(self.refused("group_norm", &[x], reason));
+        }
+        let pixels = ty.shape.elements() / samples / channels;
+        let cut = self.reshape(x, [samples, pixels, groups, channels / groups])?;
+        let y = self.standardized(cut, &[1, 3], epsilon)?;
+        let mut y = self.reshape(y, ty.shape)?;
+        for (at, factor) in [gamma, beta].into_iter().enumerate() {
+            let Some(factor) = factor else { continue };
+            self.expect_shape_of(factor, &Shape(vec![channels]), "group_norm", ["gamma", "beta"][at])?;
+            y = if at == 0 { self.mul(y, factor)? } else { self.add_values(y, factor)? };
+        }
+        Ok(y)
+    }
+
+    /// Instance norm (Ulyanov et al. 2016) of `x [n, .., c]`: each channel of each sample over its pixels.
+    ///
+    /// # Errors
+    /// As [`Graph::group_norm`].
+    pub fn instance_norm(
+        &mut self,
+        x: Value,
+        gamma: Option<Value>,
+        beta: Option<Value>,
+        epsilon: f32,
+    ) -> Result<Value, Error> {
+        let channels = self.expect_type(x, "instance_norm")?.shape.last();
+        self.group_norm(x, channels, gamma, beta, epsilon)
+    }
+
+    /// `x/√(mean of squares over axes + epsilon)·gamma` (Zhang & Sennrich 2019): layer norm without mean and shift.
+    /// `gamma` has the extents of `axes`, which must be the last ones.
+    ///
+    /// # Errors
+    /// [`Error::Operands`] as [`Graph::layer_norm`].
+    pub fn rms_norm(&mut self, x: Value, axes: &[usize], gamma: Option<Value>, epsilon: f32) -> Result<Value, Error> {
+        let rstd = self.reciprocal_root(x, axes, epsilon)?;
+        let y = self.mul(x, rstd)?;
+        gamma.map_or(Ok(y), |gamma| self.mul(y, gamma))
+    }
+
+    /// `(x - mean)/√(variance + epsilon)` over `axes`.
+    fn standardized(&mut self, x: Value, axes: &[usize], epsilon: f32) -> Result<Value, Error> {
+        let mean = self.reduce(ReduceKind::Mean, x, axes, true)?;
+        let centred = self.sub(x, mean)?;
+        let rstd = self.reciprocal_root(centred, axes, epsilon)?;
+        self.mul(centred, rstd)
+    }
+    /// `1/√(mean of x² + epsilon)` over `axes`, which stay with extent 1.
+    fn reciprocal_root(&mut self, x: Value, axes: &[usize], epsilon: f32) -> Result<Value, Error> {
+        let square = self.mul(x, x)?;
+        let variance = self.reduce(ReduceKind::Mean, square, axes, true)?;
+        let epsilon = self.scalar(epsilon)?;
+        let sum = self.add_values(variance, epsilon)?;
+        self.rsqrt(sum)
+    }
+}
