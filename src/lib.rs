@@ -85,6 +85,7 @@ pub mod data;
 pub mod error;
 pub mod graph;
 pub mod model;
+pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod passes;

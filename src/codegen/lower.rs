@@ -5,6 +5,7 @@ use super::coefficients::ChannelKernel;
 use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::gather::{Direction, RowMove};
 use super::half::Element;
 use super::isa::Isa;
 use super::lower_conv;
@@ -31,6 +32,7 @@ pub(super) enum Kernel {
     Map(Map),
     Maps(Maps),
     Rows(RowSum),
+    RowMove(RowMove),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -53,6 +55,7 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::RowMove(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -69,6 +72,7 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::RowMove(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -176,6 +180,8 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
+        Op::Gather => Ok(row_move(step, Direction::Gather, &operands[0].shape)),
+        Op::ScatterAdd(_) => Ok(row_move(step, Direction::ScatterAdd, &results[0].shape)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -210,6 +216,13 @@ fn floats(results: &[TensorType]) -> bool {
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
+}
+
+fn row_move(step: &PlannedStep, direction: Direction, table: &Shape) -> Lowered {
+    let ids = step.operands[1].ty.shape.elements();
+    let kernel = RowMove::new(direction, ids, [table.0[0], table.0[1]]);
+    let chunks = kernel.chunks;
+    single(step, Kernel::RowMove(kernel), chunks, 0)
 }
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
@@ -275,6 +288,7 @@ impl Lowered {
                 | Kernel::Product(_)
                 | Kernel::Maps(_)
                 | Kernel::Rows(_)
+                | Kernel::RowMove(_)
                 | Kernel::Channels(_) => false,
             };
             if !fits {
@@ -294,9 +308,9 @@ impl Lowered {
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {
     let (a, b): (&TensorType, &TensorType) = (&step.operands[0].ty, &step.operands[1].ty);
     let (m, k, n) = attributes.extents(a, b);
-    let batch = a.shape.elements() / (m * k);
-    let batched_b = b.shape.rank() > 2;
-    let matrices = if batched_b { batch } else { 1 };
+    let (batched_a, batched_b) = (a.shape.rank() > 2, b.shape.rank() > 2);
+    let matrices = b.shape.elements() / (k * n);
+    let batch = matrices.max(a.shape.elements() / (m * k));
     let mut lowered = Lowered::default();
     let mut arguments = arguments(step);
     let mut at = 1;
@@ -309,7 +323,8 @@ fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) ->
         };
         at = lowered.pack(pack, &mut arguments, 1, floats);
     }
-    let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
+    let mut product =
+        Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_a, batched_b, b: at, chunks: 1 };
     product.chunks = product.natural_chunks();
     let chunks = product.chunks;
     let flops = 2 * (batch * m * k * n) as u64;

@@ -38,6 +38,7 @@ mod conv_forward;
 mod cost;
 mod depthwise;
 mod emit;
+mod gather;
 mod half;
 mod interleave;
 mod isa;
@@ -279,6 +280,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
         Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
+        Unit::Kernel(Kernel::RowMove(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),

@@ -85,16 +85,13 @@ impl Graph {
         let y = self.add_values(x, three)?;
         self.times(y, 1.0 / 6.0)
     }
-    /// `x·relu6(x + 3)/6` (Howard et al. 2019). The derivative is -½ at -3 and 1½ at 3.
+    /// `x·relu6(x + 3)/6` (Howard et al. 2019). The derivative is 0 at -3 and 1 at 3.
     ///
     /// # Errors
     /// [`Error::Operands`].
     pub fn hardswish(&mut self, x: Value) -> Result<Value, Error> {
-        let limited = self.clamp(x, -3.0, 3.0)?;
-        let three = self.scalar(3.0)?;
-        let gate = self.add_values(limited, three)?;
-        let y = self.mul(x, gate)?;
-        self.times(y, 1.0 / 6.0)
+        let gate = self.hardsigmoid(x)?;
+        self.mul(x, gate)
     }
     /// `x·tanh(softplus(x))` (Misra 2019).
     ///
@@ -114,8 +111,8 @@ impl Graph {
         let divisor = self.add_values(size, one)?;
         self.div(x, divisor)
     }
-    /// GELU with the hyperbolic tangent in place of the error function:
-    /// `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, PyTorch's and Keras's `approximate` form (Hendrycks & Gimpel 2016).
+    /// GELU with the hyperbolic tangent in place of the error function, PyTorch's and Keras's `approximate` form
+    /// (Hendrycks & Gimpel 2016): `x/2·(1 + tanh z)` with `z = √(2/π)·(x + 0.044715·x³)`, which is `x·sigmoid(2z)`.
     ///
     /// # Errors
     /// [`Error::Operands`].
@@ -124,11 +121,9 @@ impl Graph {
         let cube = self.mul(square, x)?;
         let cube = self.times(cube, 0.044_715)?;
         let inner = self.add_values(x, cube)?;
-        let inner = self.times(inner, (2.0 / std::f32::consts::PI).sqrt())?;
-        let (tanh, one) = (self.tanh(inner)?, self.scalar(1.0)?);
-        let gate = self.add_values(tanh, one)?;
-        let half = self.times(x, 0.5)?;
-        self.mul(half, gate)
+        let inner = self.times(inner, 2.0 * (2.0 / std::f32::consts::PI).sqrt())?;
+        let gate = self.sigmoid(inner)?;
+        self.mul(x, gate)
     }
     /// `x > 0 ? x : weight·x` with trained slopes (He et al. 2015): `weight` is `[1]`, or `[channels]` for `x` with
     /// the channels last. The derivative at 0 is the weight.

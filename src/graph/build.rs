@@ -231,6 +231,14 @@ impl Graph {
     pub fn one_hot(&mut self, labels: Value, classes: usize) -> Result<Value, Error> {
         self.op(Op::OneHot(classes), &[labels])
     }
+    /// Rows of `table [n, d]` by their numbers: `ids i32[..] → [.., d]` (`torch.nn.Embedding`, Keras's `Embedding`).
+    /// Ids of an input are checked when it is set; a computed one out of range gives a row of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Operands`] unless ids are i32 and the table has two axes.
+    pub fn embedding(&mut self, ids: Value, table: Value) -> Result<Value, Error> {
+        self.op(Op::Gather, &[table, ids])
+    }
 
     /// Reduces over `axes` (any order).
     ///

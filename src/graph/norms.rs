@@ -29,22 +29,12 @@ impl Graph {
         beta: Option<Value>,
         epsilon: f32,
     ) -> Result<Value, Error> {
-        let shape = self.expect_type(x, "layer_norm")?.shape;
+        self.expect_type(x, "layer_norm")?;
         if axes.is_empty() {
             return Err(self.refused("layer_norm", &[x], "needs at least one axis to normalise".to_string()));
         }
-        let mut y = self.standardized(x, axes, epsilon)?;
-        let own: Vec<usize> = (0..shape.rank()).filter(|a| axes.contains(a)).map(|a| shape.0[a]).collect();
-        let kept = shape.0.iter().enumerate().map(|(a, &n)| if axes.contains(&a) { n } else { 1 }).collect();
-        let kept = Shape(kept);
-        let trailing = kept.0.iter().rev().take(own.len()).rev().eq(&own);
-        for (at, factor) in [gamma, beta].into_iter().enumerate() {
-            let Some(factor) = factor else { continue };
-            self.expect_shape_of(factor, &Shape(own.clone()), "layer_norm", ["gamma", "beta"][at])?;
-            let factor = if trailing { factor } else { self.reshape(factor, kept.clone())? };
-            y = if at == 0 { self.mul(y, factor)? } else { self.add_values(y, factor)? };
-        }
-        Ok(y)
+        let y = self.standardized(x, axes, epsilon)?;
+        self.affine("layer_norm", y, axes, gamma, beta)
     }
 
     /// Group norm (Wu & He 2018) of `x [n, .., c]`: the channels are cut into `groups`, each of which is normalised
@@ -70,13 +60,9 @@ impl Graph {
         let pixels = ty.shape.elements() / samples / channels;
         let cut = self.reshape(x, [samples, pixels, groups, channels / groups])?;
         let y = self.standardized(cut, &[1, 3], epsilon)?;
-        let mut y = self.reshape(y, ty.shape)?;
-        for (at, factor) in [gamma, beta].into_iter().enumerate() {
-            let Some(factor) = factor else { continue };
-            self.expect_shape_of(factor, &Shape(vec![channels]), "group_norm", ["gamma", "beta"][at])?;
-            y = if at == 0 { self.mul(y, factor)? } else { self.add_values(y, factor)? };
-        }
-        Ok(y)
+        let last = ty.shape.rank() - 1;
+        let y = self.reshape(y, ty.shape)?;
+        self.affine("group_norm", y, &[last], gamma, beta)
     }
 
     /// Instance norm (Ulyanov et al. 2016) of `x [n, .., c]`: each channel of each sample over its pixels.
@@ -95,14 +81,39 @@ impl Graph {
     }
 
     /// `x/√(mean of squares over axes + epsilon)·gamma` (Zhang & Sennrich 2019): layer norm without mean and shift.
-    /// `gamma` has the extents of `axes`, which must be the last ones.
+    /// `gamma` has the extents of `axes` in ascending order.
     ///
     /// # Errors
     /// [`Error::Operands`] as [`Graph::layer_norm`].
     pub fn rms_norm(&mut self, x: Value, axes: &[usize], gamma: Option<Value>, epsilon: f32) -> Result<Value, Error> {
         let rstd = self.reciprocal_root(x, axes, epsilon)?;
         let y = self.mul(x, rstd)?;
-        gamma.map_or(Ok(y), |gamma| self.mul(y, gamma))
+        self.affine("rms_norm", y, axes, gamma, None)
+    }
+
+    /// `y·gamma + beta`, both with the extents of `axes`.
+    fn affine(
+        &mut self,
+        op: &str,
+        y: Value,
+        axes: &[usize],
+        gamma: Option<Value>,
+        beta: Option<Value>,
+    ) -> Result<Value, Error> {
+        let extents = self.ty(y).shape.0.iter().enumerate();
+        let aligned = Shape(extents.map(|(axis, &n)| if axes.contains(&axis) { n } else { 1 }).collect());
+        let first = axes.iter().copied().min().unwrap_or(0);
+        let trailing = aligned.rank() - first == axes.len();
+        let own = Shape((first..aligned.rank()).filter(|axis| axes.contains(axis)).map(|a| aligned.0[a]).collect());
+        let mut result = y;
+        for (vector, what) in [(gamma, "gamma"), (beta, "beta")] {
+            let Some(vector) = vector else { continue };
+            self.expect_shape_of(vector, &own, op, what)?;
+            // the last axes line up as they are, and vectors of channels have faster kernels
+            let vector = if trailing { vector } else { self.reshape(vector, aligned.clone())? };
+            result = if what == "gamma" { self.mul(result, vector)? } else { self.add_values(result, vector)? };
+        }
+        Ok(result)
     }
 
     /// `(x - mean)/√(variance + epsilon)` over `axes`.

@@ -6,6 +6,7 @@ use std::panic::Location;
 
 use super::builder::{Builder, Mode, Placed};
 use super::form::Form;
+use super::function::Function;
 use super::layer::Definition;
 use super::module::{Children, Module, Paths, join};
 use super::names::{definition, fits, names};
@@ -192,10 +193,6 @@ impl Network {
     /// [`Error::Option`] for an empty batch; [`Error::DuplicateName`] for inputs or outputs of one name; those of the
     /// graph's methods, naming the layer.
     pub fn graph(&self, batch: usize, mode: Mode) -> Result<Graph, Error> {
-        if batch == 0 {
-            let reason = "a batch holds at least one sample".to_string();
-            return Err(Error::Option { option: "batch".to_string(), reason });
-        }
         let purpose = if mode == Mode::Train { "train" } else { "eval" };
         let mut graph = Graph::new(format!("{}_{purpose}", self.name));
         let (outputs, penalty) = self.add_to(&mut graph, batch, mode)?;
@@ -218,6 +215,10 @@ impl Network {
         batch: usize,
         mode: Mode,
     ) -> Result<(Vec<Value>, Option<Value>), Error> {
+        if batch == 0 {
+            let reason = "a batch holds at least one sample".to_string();
+            return Err(Error::Option { option: "batch".to_string(), reason });
+        }
         let mut builder = Builder::new(graph, self.form(), batch, mode);
         let mut values: HashMap<u64, Placed> = HashMap::new();
         for call in &self.calls {
@@ -244,6 +245,15 @@ impl Network {
     fn settled(&self, definition: &Definition) -> Definition {
         let frozen = self.frozen.contains(&definition.id);
         Definition { trainable: definition.trainable && !frozen, ..definition.clone() }
+    }
+
+    /// Whether the first output is made by a softmax, and so holds probabilities.
+    pub fn ends_in_softmax(&self) -> bool {
+        let mut last = &self.outputs[0];
+        while let (Maker::Module { .. }, Some(inner)) = (&last.0.maker, last.0.operands.first()) {
+            last = inner;
+        }
+        definition(last).is_some_and(|layer| layer.kind.function() == Some(Function::Softmax))
     }
 
     /// The calls, for summaries and files.
