@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use outrigger::codegen::Isa;
 use outrigger::compile::Options;
-use outrigger::model::{Model, ResNetCifar, by_name};
+use outrigger::models::{Model, ResNetCifar, by_name};
 use outrigger::train::parse_layers;
 use outrigger::{Error, Precision, Team};
 use serde::Serialize;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use outrigger::compile::Options;
-use outrigger::model::{Model, ResNetCifar, by_name};
+use outrigger::models::{Model, ResNetCifar, by_name};
 use outrigger::{Error, Roof};
 use outrigger_runtime::{Bound, peak_bandwidth, peak_gflops};
 

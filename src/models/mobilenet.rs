@@ -14,7 +14,7 @@ use super::{COLOURS, images, kaiming_normal_out};
 use crate::error::Error;
 use crate::module;
 use crate::nn::{
-    BatchNorm2d, Conv2d, Dropout, Form, GlobalAvgPool2d, Linear, Module, Network, ReLU6, Sequential, Symbol,
+    BatchNorm2d, Conv2d, Dropout, Form, GlobalAvgPool2d, Linear, Module, Network, ReLU6, Sequential, Symbol, sum,
 };
 use crate::ops::Init;
 
@@ -48,7 +48,7 @@ module! {
 impl Module for InvertedResidual {
     fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
         let y = self.conv.call(x)?;
-        if self.shortcut { x.add(&y) } else { Ok(y) }
+        if self.shortcut { sum(&y, x) } else { Ok(y) }
     }
 }
 

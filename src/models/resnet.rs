@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::module;
 use crate::nn::{
     Activation, AvgPool2d, BatchNorm2d, Conv2d, Form, Function, GlobalAvgPool2d, Linear, MaxPool2d, Module, Network,
-    ReLU, Sequential, Symbol,
+    ReLU, Sequential, Symbol, sum,
 };
 use crate::types::Padding;
 
@@ -75,7 +75,7 @@ impl Module for ResidualBlock {
             Some(downsample) => downsample.call(x)?,
             None => x.clone(),
         };
-        self.relu.call(&residual.add(&y)?)
+        self.relu.call(&sum(&y, &residual)?)
     }
 }
 

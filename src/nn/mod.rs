@@ -85,6 +85,7 @@ pub use pool::{
     GlobalAvgPool2d, GlobalMaxPool2d, GlobalMaxPooling2D, MaxPool1d, MaxPool2d, MaxPooling1D, MaxPooling2D,
 };
 pub use residual::Residual;
+pub(crate) use residual::sum;
 pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
 pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;

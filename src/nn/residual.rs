@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::form::Form;
 use super::module::{Children, Module, Paths, join};
 use super::symbol::Symbol;
 use crate::error::Error;
@@ -71,10 +72,20 @@ impl Module for Residual {
             Some(downsample) => downsample.call(x)?,
             None => x.clone(),
         };
-        let sum = shortcut.add(&y)?;
+        let y = sum(&y, &shortcut)?;
         match &self.then {
-            Some(then) => then.call(&sum),
-            None => Ok(sum),
+            Some(then) => then.call(&y),
+            None => Ok(y),
         }
+    }
+}
+
+/// The sum as users of the two frameworks write it, `out += residual` and `add([residual, out])`. The order shows in
+/// Keras's summary.
+#[track_caller]
+pub(crate) fn sum(body: &Symbol, shortcut: &Symbol) -> Result<Symbol, Error> {
+    match body.form() {
+        Form::Torch => body.add(shortcut),
+        Form::Keras => shortcut.add(body),
     }
 }
