@@ -5,6 +5,7 @@ use super::coefficients::ChannelKernel;
 use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::fold::Fold;
 use super::gather::{Direction, RowMove};
 use super::half::Element;
 use super::isa::Isa;
@@ -33,6 +34,7 @@ pub(super) enum Kernel {
     Maps(Maps),
     Rows(RowSum),
     RowMove(RowMove),
+    Fold(Fold),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -56,6 +58,7 @@ impl Kernel {
             | Kernel::Maps(_)
             | Kernel::Rows(_)
             | Kernel::RowMove(_)
+            | Kernel::Fold(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -73,6 +76,7 @@ impl Kernel {
             | Kernel::Maps(_)
             | Kernel::Rows(_)
             | Kernel::RowMove(_)
+            | Kernel::Fold(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -180,6 +184,12 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
+        Op::Reduce(reduce) if folds(&operands[0].shape, &reduce.axes) => {
+            let runs = results[0].shape.elements();
+            let kernel = Fold::new(reduce.kind, runs, operands[0].shape.elements() / runs);
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Fold(kernel), chunks, 0))
+        }
         Op::Gather => Ok(row_move(step, Direction::Gather, &operands[0].shape)),
         Op::ScatterAdd(_) => Ok(row_move(step, Direction::ScatterAdd, &results[0].shape)),
         Op::Coefficients(attributes) => {
@@ -216,6 +226,12 @@ fn floats(results: &[TensorType]) -> bool {
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
+}
+
+/// Whether `axes` (ascending, distinct) are the last ones and hold a vector or more.
+fn folds(shape: &Shape, axes: &[usize]) -> bool {
+    let first = shape.rank() - axes.len();
+    axes.first().is_some_and(|&axis| axis == first) && shape.0[first..].iter().product::<usize>() >= 4
 }
 
 fn row_move(step: &PlannedStep, direction: Direction, table: &Shape) -> Lowered {
@@ -278,6 +294,10 @@ impl Lowered {
                 Kernel::Forward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::WinogradForward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::Map(map) => map.cut(images),
+                Kernel::Fold(fold) => {
+                    fold.chunks = images;
+                    fold.runs.is_multiple_of(images)
+                }
                 Kernel::Nest(nest) => {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images

@@ -58,8 +58,13 @@ impl Graph {
             return Err(self.refused("group_norm", &[x], reason));
         }
         let pixels = ty.shape.elements() / samples / channels;
-        let cut = self.reshape(x, [samples, pixels, groups, channels / groups])?;
-        let y = self.standardized(cut, &[1, 3], epsilon)?;
+        let x = self.reshape(x, [samples, pixels, channels])?;
+        let mean = self.group_mean(x, groups)?;
+        let centred = self.sub(x, mean)?;
+        let square = self.mul(centred, centred)?;
+        let variance = self.group_mean(square, groups)?;
+        let rstd = self.rsqrt_above(variance, epsilon)?;
+        let y = self.mul(centred, rstd)?;
         let last = ty.shape.rank() - 1;
         let y = self.reshape(y, ty.shape)?;
         self.affine("group_norm", y, &[last], gamma, beta)
@@ -127,8 +132,23 @@ impl Graph {
     fn reciprocal_root(&mut self, x: Value, axes: &[usize], epsilon: f32) -> Result<Value, Error> {
         let square = self.mul(x, x)?;
         let variance = self.reduce(ReduceKind::Mean, square, axes, true)?;
+        self.rsqrt_above(variance, epsilon)
+    }
+    /// `1/√(x + epsilon)`
+    fn rsqrt_above(&mut self, x: Value, epsilon: f32) -> Result<Value, Error> {
         let epsilon = self.scalar(epsilon)?;
-        let sum = self.add_values(variance, epsilon)?;
+        let sum = self.add_values(x, epsilon)?;
         self.rsqrt(sum)
+    }
+    /// The mean of each sample and group of channels of `x [n, pixels, c]`, as `[n, 1, c]`. First over the pixels, a
+    /// channel at a time, where rows are long; what is left is little.
+    fn group_mean(&mut self, x: Value, groups: usize) -> Result<Value, Error> {
+        let shape = self.ty(x).shape.0.clone();
+        let [n, c] = [shape[0], shape[2]];
+        let by_channel = self.reduce(ReduceKind::Mean, x, &[1], true)?;
+        let cut = self.reshape(by_channel, [n, 1, groups, c / groups])?;
+        let mean = self.reduce(ReduceKind::Mean, cut, &[3], true)?;
+        let each = self.broadcast(mean, [n, 1, groups, c / groups])?;
+        self.reshape(each, [n, 1, c])
     }
 }

@@ -18,6 +18,7 @@ use crate::types::{DType, Shape, TensorType};
 pub mod conv;
 pub mod elementwise;
 pub mod fused;
+pub mod init;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
@@ -28,12 +29,13 @@ pub mod source;
 pub use conv::Conv2d;
 pub use elementwise::{Binary, Unary};
 pub use fused::{Anchor, Fused, Output, Program, Step};
+pub use init::{Distribution, FanMode, Init, Initializer, Nonlinearity};
 pub use matmul::MatMul;
 pub use movement::{Pad, Slice};
 pub use norm::{BatchNorm, Coefficients, GradCoefficients};
 pub use pool::Pool;
 pub use reduce::{Reduce, ReduceKind};
-pub use source::{Init, Random};
+pub use source::Random;
 
 /// Why an operation does not accept its operands: what was wrong and what would fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
