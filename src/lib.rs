@@ -90,6 +90,7 @@ pub mod nn;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+pub mod prelude;
 pub mod reference;
 pub mod session;
 pub mod store;

@@ -74,7 +74,7 @@ impl Args {
     fn model(&self) -> Result<Box<dyn Model>, Error> {
         match &self.layers {
             Some(layers) => Ok(Box::new(ResNetCifar { layers: parse_layers(layers)?, ..ResNetCifar::default() })),
-            None => by_name(&self.model),
+            None => Ok(Box::new(by_name(&self.model)?)),
         }
     }
 

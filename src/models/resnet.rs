@@ -64,6 +64,8 @@ module! {
         conv2: Conv2d,
         bn2: BatchNorm2d,
         downsample: Option<Sequential>,
+        /// The activation after the sum, where it is not `relu` once more: Keras's users make a layer for every call.
+        relu2: Option<Activation>,
     }
 }
 
@@ -75,7 +77,7 @@ impl Module for ResidualBlock {
             Some(downsample) => downsample.call(x)?,
             None => x.clone(),
         };
-        self.relu.call(&sum(&y, &residual)?)
+        self.relu2.as_ref().unwrap_or(&self.relu).call(&sum(&y, &residual)?)
     }
 }
 
@@ -107,6 +109,7 @@ fn stages<const N: usize>(
     channels: [usize; N],
     layers: [usize; N],
     shortcut: usize,
+    form: Form,
     conv: impl Fn(usize, usize, usize) -> Conv2d,
 ) -> [Sequential; N] {
     let block = |stage: usize, place: usize| {
@@ -120,6 +123,7 @@ fn stages<const N: usize>(
             conv2: conv(channels, 3, 1),
             bn2: BatchNorm2d::new(),
             downsample: halves.then(downsample),
+            relu2: (form == Form::Keras).then(|| Activation::new(Function::Relu)),
         }
     };
     std::array::from_fn(|stage| {
@@ -164,7 +168,7 @@ impl ResNetCifar {
                 Form::Keras => conv.padding(Padding::Same),
             }
         };
-        let [layer1, layer2, layer3] = stages([16, 32, 64], self.layers, 3, conv);
+        let [layer1, layer2, layer3] = stages([16, 32, 64], self.layers, 3, form, conv);
         let fc = Linear::new(self.classes);
         let net = ResNet {
             conv: conv(16, 3, 1),
@@ -214,7 +218,7 @@ impl ResNetImageNet {
             conv.weight_init(kaiming_normal_out(kernel, channels))
         };
         let widths = [1, 2, 4, 8].map(|factor: usize| self.width.saturating_mul(factor));
-        let [layer1, layer2, layer3, layer4] = stages(widths, self.layers, 1, conv);
+        let [layer1, layer2, layer3, layer4] = stages(widths, self.layers, 1, Form::Torch, conv);
         let net = Sequential::new()
             .named("conv1", conv(self.width, 7, 2))
             .named("bn1", BatchNorm2d::new())

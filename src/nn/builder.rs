@@ -8,7 +8,6 @@
 
 use super::form::Form;
 use super::layer::Definition;
-use super::network::PENALTY;
 use super::symbol::Symbol;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
@@ -148,13 +147,10 @@ impl<'g> Builder<'g> {
     /// The sum of all penalties, if there is one.
     pub(super) fn penalty(&mut self) -> Result<Option<Value>, Error> {
         let mut total = None;
-        for (weight, factors) in std::mem::take(&mut self.penalties) {
-            let axes: Vec<usize> = (0..self.graph.expect_type(weight, PENALTY)?.shape.rank()).collect();
-            for (power, factor) in factors.into_iter().enumerate().filter(|&(_, factor)| factor != 0.0) {
-                let each = if power == 0 { self.graph.abs(weight)? } else { self.graph.mul(weight, weight)? };
-                let sum = self.graph.sum(each, &axes)?;
-                let factor = self.graph.scalar(factor)?;
-                let term = self.graph.mul(sum, factor)?;
+        for (weight, [l1, l2]) in std::mem::take(&mut self.penalties) {
+            for (factor, squares) in [(l1, false), (l2, true)].into_iter().filter(|&(factor, _)| factor != 0.0) {
+                let add = if squares { Graph::l2_penalty } else { Graph::l1_penalty };
+                let term = add(self.graph, &[weight], factor)?;
                 total = Some(total.map_or(Ok(term), |before| self.graph.add_values(before, term))?);
             }
         }

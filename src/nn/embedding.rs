@@ -7,7 +7,7 @@ use super::form::Form;
 use super::kind::{Config, one};
 use super::layer::Layer;
 use crate::error::Error;
-use crate::ops::Init;
+use crate::ops::{Init, Initializer};
 use crate::types::DType;
 
 /// Options of [`Embedding`].
@@ -15,7 +15,7 @@ use crate::types::DType;
 pub struct EmbeddingConfig {
     count: usize,
     features: usize,
-    init: Option<Init>,
+    init: Option<Initializer>,
 }
 
 /// A trained row of features for each number: i32 `[..]` becomes `[.., features]`.
@@ -38,7 +38,7 @@ impl Embedding {
     }
     /// First values instead of the framework's: Keras's `embeddings_initializer`.
     #[doc(alias = "embeddings_initializer")]
-    pub fn weight_init(mut self, init: impl Into<Init>) -> Self {
+    pub fn weight_init(mut self, init: impl Into<Initializer>) -> Self {
         self.config.init = Some(init.into());
         self
     }
@@ -55,7 +55,10 @@ impl Config for EmbeddingConfig {
             let reason = format!("takes i32 numbers, got {dtype}: make the input with Input::new(form, name, DType::I32, …)");
             return Err(refused(reason));
         }
-        let init = self.init.unwrap_or(b.form.pick(Init::Normal(1.0), Init::Uniform(0.05)));
+        let init = match self.init {
+            Some(init) => init.resolve(self.count, self.features),
+            None => b.form.pick(Init::Normal(1.0), Init::Uniform(0.05)),
+        };
         let table = b.parameter(b.form.pick("weight", "embeddings"), [self.count, self.features], init)?;
         let y = b.graph.embedding(x, table)?;
         Ok(b.of_plain(y))

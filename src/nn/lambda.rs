@@ -80,3 +80,18 @@ impl<'de> Deserialize<'de> for LambdaConfig {
         Err(serde::de::Error::custom(NO_DATA))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::kind::Kind;
+
+    #[test]
+    fn files_hold_no_code() {
+        let kind = Lambda::new(|g, x| g.exp(x[0])).definition().kind;
+        assert_eq!(kind, kind.clone());
+        assert!(serde_json::to_string(&kind).unwrap_err().to_string().contains("Lambda layer is code"));
+        let error = serde_json::from_str::<Kind>(r#"{"kind": "lambda"}"#).unwrap_err().to_string();
+        assert!(error.contains("Lambda layer is code"), "{error}");
+    }
+}

@@ -311,7 +311,7 @@ impl Module for Network {
 impl fmt::Display for Network {
     /// A line a call: name, class, shape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for call in &self.calls {
+        for call in self.calls() {
             let class = match definition(call) {
                 Some(definition) => definition.kind.class(self.form()),
                 None => continue,

@@ -7,15 +7,15 @@ use super::function::Function;
 use super::layer::Layer;
 use crate::error::Error;
 use crate::graph::Value;
-use crate::ops::Init;
+use crate::ops::Initializer;
 use crate::types::Shape;
 
 /// Options of layers with a weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Weights {
     bias: bool,
-    weight_init: Option<Init>,
-    bias_init: Option<Init>,
+    weight_init: Option<Initializer>,
+    bias_init: Option<Initializer>,
     l1: f32,
     l2: f32,
     activation: Option<Function>,
@@ -39,15 +39,24 @@ impl<K: Weighted> Layer<K> {
         self.config.weights().bias = bias;
         self
     }
-    /// First values of the weight instead of the framework's: Keras's `kernel_initializer`.
+    /// First values of the weight instead of the framework's: Keras's `kernel_initializer`, one of `torch.nn.init`, or
+    /// an [`Init`](crate::ops::Init).
+    ///
+    /// ```
+    /// use outrigger::nn::{Conv2d, Linear};
+    /// use outrigger::ops::{Init, Initializer};
+    ///
+    /// let conv = Conv2d::new(16, 3).weight_init(Initializer::he_normal());
+    /// let linear = Linear::new(10).weight_init(Init::Normal(0.01)).bias_init(Initializer::zeros());
+    /// ```
     #[doc(alias = "kernel_initializer")]
-    pub fn weight_init(mut self, init: impl Into<Init>) -> Self {
+    pub fn weight_init(mut self, init: impl Into<Initializer>) -> Self {
         self.config.weights().weight_init = Some(init.into());
         self
     }
     /// First values of the bias instead of the framework's: Keras's `bias_initializer`.
     #[doc(alias = "bias_initializer")]
-    pub fn bias_init(mut self, init: impl Into<Init>) -> Self {
+    pub fn bias_init(mut self, init: impl Into<Initializer>) -> Self {
         self.config.weights().bias_init = Some(init.into());
         self
     }
@@ -84,14 +93,14 @@ impl Weights {
         outputs: usize,
         fans: [usize; 2],
     ) -> Result<(Value, Option<Value>), Error> {
-        let [weight, bias] = b.form.pick(["weight", "bias"], ["kernel", "bias"]);
-        let init = self.weight_init.unwrap_or(b.form.weight_init(fans));
+        let [weight, bias] = b.form.weights();
+        let init = self.weight_init.map_or(b.form.weight_init(fans), |init| init.resolve(fans[0], fans[1]));
         let weight = b.parameter(weight, shape, init)?;
         b.penalise(weight, [self.l1, self.l2]);
         if !self.bias {
             return Ok((weight, None));
         }
-        let init = self.bias_init.unwrap_or(b.form.bias_init(fans));
+        let init = self.bias_init.map_or(b.form.bias_init(fans), |init| init.resolve(outputs, outputs));
         Ok((weight, Some(b.parameter(bias, [outputs], init)?)))
     }
 

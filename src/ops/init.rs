@@ -192,6 +192,21 @@ pub enum Initializer {
     },
 }
 
+impl From<Init> for Initializer {
+    /// The initialiser that gives these first values whatever the extents.
+    fn from(init: Init) -> Self {
+        match init {
+            Init::Constant(value) => Initializer::Constant(value),
+            Init::Uniform(bound) => Initializer::Uniform { low: -bound, high: bound },
+            Init::UniformBetween { low, high } => Initializer::Uniform { low, high },
+            Init::Normal(std) => Initializer::Normal { mean: 0.0, std },
+            Init::TruncatedNormal { mean, std, low, high } => Initializer::TruncatedNormal { mean, std, low, high },
+            Init::Orthogonal(gain) => Initializer::Orthogonal { gain },
+            Init::Identity(gain) => Initializer::Identity { gain },
+        }
+    }
+}
+
 impl Initializer {
     /// All zeros.
     pub fn zeros() -> Self {
