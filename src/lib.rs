@@ -18,8 +18,9 @@
 //! | take a loss, know what others call it | [`graph::Loss`] |
 //! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
-//! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
-//! | take another known network | [`model::by_name`] |
+//! | define a network of layers | [`nn`]: `Sequential`, layers called on symbols, `Module`; [`prelude`] |
+//! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
+//! | take another known network | [`models::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
@@ -84,11 +85,12 @@ pub mod compile;
 pub mod data;
 pub mod error;
 pub mod graph;
-pub mod model;
+pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+pub mod prelude;
 pub mod reference;
 pub mod session;
 pub mod store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger::codegen::Isa;
 use outrigger::data::{Images, sample};
-use outrigger::model::ResNetCifar;
+use outrigger::models::ResNetCifar;
 use outrigger::train::{Recipe, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{Options, Precision, Store};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger::model::{LeNet5, Mlp, MobileNetV2, Model, ResNetCifar, ResNetImageNet, Vgg16};
+use outrigger::models::{LeNet5, Mlp, MobileNetV2, Model, ResNetCifar, ResNetImageNet, Vgg16};
 use outrigger::reference;
 use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, training_graph_with};
 use outrigger::{Graph, Options, Store, Team, Tensor, compile};

@@ -10,7 +10,8 @@ mod replay;
 use std::collections::{BTreeMap, HashMap};
 
 use outrigger::data::{Images, Split, sample};
-use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::models::{Model, ResNetCifar};
+use outrigger::nn::Form;
 use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Trainer, TrainerOptions, WeightFile};
@@ -118,7 +119,7 @@ fn softmax(row: &[f64]) -> Vec<f64> {
 }
 
 const SMALL: Run = Run {
-    model: ResNetCifar { layers: [1, 1, 1], form: Form::Torch, classes: 10, size: 32 },
+    model: ResNetCifar { layers: [1, 1, 1], form: Form::Torch, classes: 10, size: 32, softmax: false },
     method: Method::Sgd,
     batch: 7,
     steps: 2,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use outrigger::data::{Split, load_dir};
 use outrigger::graph::ConvOptions;
-use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::models::{Model, ResNetCifar};
+use outrigger::nn::Form;
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
 use outrigger::train::optimizer::{
@@ -505,7 +506,7 @@ fn noise(pixels: usize) -> Vec<f32> {
 #[test]
 fn a_compiled_step_is_the_interpreters() {
     for form in [Form::Torch, Form::Keras] {
-        let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5, size: 32 };
+        let model = ResNetCifar { layers: [1, 1, 1], form, classes: 5, ..ResNetCifar::default() };
         // Adam would make a full step of the smallest gradient, of either sign
         let optimizer = Method::Sgd.optimizer(form);
         // errors are one to four millionths with most seeds and any algorithm of the convolutions; with one seed in

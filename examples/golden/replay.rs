@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use outrigger::data::{DataLoader, Images, LoaderOptions, Split};
-use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::models::{Model, ResNetCifar};
+use outrigger::nn::Form;
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
 use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
 use outrigger::{Error, Team, Tensor};

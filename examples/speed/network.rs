@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger::compile::{Options, Program, compile};
-use outrigger::model::{Form, Model};
+use outrigger::models::Model;
+use outrigger::nn::Form;
 use outrigger::train::Method;
 use outrigger::train::optimizer::{LEARNING_RATE, LOSS, training_graph};
 use outrigger::{Error, Graph, Profile, Session, Store, Team};

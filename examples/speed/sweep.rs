@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use outrigger::compile::Options;
-use outrigger::model::{Model, ResNetCifar, by_name};
+use outrigger::models::{Model, ResNetCifar, by_name};
 use outrigger::{Error, Roof};
 use outrigger_runtime::{Bound, peak_bandwidth, peak_gflops};
 
@@ -158,7 +158,7 @@ impl Sweep<'_> {
     }
 
     fn model(&self, name: &str, batch: usize) -> Result<(), Error> {
-        let (network, mut training) = self.network(by_name(name)?, batch)?;
+        let (network, mut training) = self.network(Box::new(by_name(name)?), batch)?;
         let (train, gflop) = (self.measure(&mut training)?, training.gflop());
         let bounds = self.bounds(&mut training, train.time)?;
         // its memory is larger than all others' together

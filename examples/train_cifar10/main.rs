@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use outrigger::data::DataLoader;
-use outrigger::model::ResNetCifar;
+use outrigger::models::ResNetCifar;
 use outrigger::train::{Outcome, Recipe, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{Error, Options};
 use serde::Serialize;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use outrigger::model::ResNetCifar;
+use outrigger::models::ResNetCifar;
 use outrigger::train::{Method, Recipe, WeightFile, parse_layers};
 use outrigger::{Error, Precision};
 

@@ -31,14 +31,19 @@ pub(super) struct Placed {
     pub(super) channels_first: bool,
 }
 
+/// What a layer has to say against its operands; the call adds the place, the layer and the shapes.
+pub(super) fn refused(reason: String) -> Error {
+    Error::Operands { path: String::new(), op: "layer".to_string(), operands: String::new(), reason }
+}
+
 /// Adds layers to a graph.
 pub(super) struct Builder<'g> {
     pub(super) graph: &'g mut Graph,
     pub(super) form: Form,
     pub(super) batch: usize,
     pub(super) mode: Mode,
-    /// What training makes small besides the loss: `factor · Σ w²` of some parameters.
-    penalties: Vec<(Value, f32)>,
+    /// What training makes small besides the loss: `l1 · Σ |w| + l2 · Σ w²` of some parameters.
+    penalties: Vec<(Value, [f32; 2])>,
     layer: String,
     trainable: bool,
 }
@@ -87,6 +92,18 @@ impl<'g> Builder<'g> {
         self.mode == Mode::Train && self.trainable
     }
 
+    /// The tensor with its channels last, which must have `axes` axes besides them.
+    pub(super) fn spatial(&mut self, x: Placed, axes: usize) -> Result<Value, Error> {
+        let (shape, _) = self.declared(&x)?;
+        if shape.len() == axes + 1 {
+            return self.images(x);
+        }
+        let wanted = match axes {
+            1 => self.form.pick("[channels, length]", "[length, channels]"),
+            _ => self.form.pick("[channels, height, width]", "[height, width, channels]"),
+        };
+        Err(refused(format!("takes {wanted}, without the batch; got {} axes", shape.len())))
+    }
     /// The tensor with its channels last.
     pub(super) fn images(&mut self, x: Placed) -> Result<Value, Error> {
         let rank = self.graph.expect_type(x.value, "layer")?.shape.rank();
@@ -120,23 +137,22 @@ impl<'g> Builder<'g> {
         x.iter().map(|&p| if first { self.images(p) } else { self.plain(p) }).collect()
     }
 
-    /// Lets training make `factor · Σ w²` small.
-    pub(super) fn penalise(&mut self, weight: Value, factor: f32) {
+    /// Lets training make `l1 · Σ |w| + l2 · Σ w²` small.
+    pub(super) fn penalise(&mut self, weight: Value, factors: [f32; 2]) {
         let known = self.penalties.iter().any(|&(penalised, _)| penalised == weight);
-        if factor != 0.0 && self.learns() && !known {
-            self.penalties.push((weight, factor));
+        if factors != [0.0; 2] && self.learns() && !known {
+            self.penalties.push((weight, factors));
         }
     }
     /// The sum of all penalties, if there is one.
     pub(super) fn penalty(&mut self) -> Result<Option<Value>, Error> {
         let mut total = None;
-        for (weight, factor) in std::mem::take(&mut self.penalties) {
-            let squares = self.graph.mul(weight, weight)?;
-            let axes: Vec<usize> = (0..self.graph.expect_type(weight, "l2")?.shape.rank()).collect();
-            let sum = self.graph.sum(squares, &axes)?;
-            let factor = self.graph.scalar(factor)?;
-            let term = self.graph.mul(sum, factor)?;
-            total = Some(total.map_or(Ok(term), |before| self.graph.add_values(before, term))?);
+        for (weight, [l1, l2]) in std::mem::take(&mut self.penalties) {
+            for (factor, squares) in [(l1, false), (l2, true)].into_iter().filter(|&(factor, _)| factor != 0.0) {
+                let add = if squares { Graph::l2_penalty } else { Graph::l1_penalty };
+                let term = add(self.graph, &[weight], factor)?;
+                total = Some(total.map_or(Ok(term), |before| self.graph.add_values(before, term))?);
+            }
         }
         Ok(total)
     }

@@ -89,3 +89,30 @@ impl<K: Clone + Into<Kind> + Send + Sync + 'static> Module for Layer<K> {
         Layer::call(self, x)
     }
 }
+
+/// Layers without options.
+macro_rules! plain_layers {
+    ($($(#[$doc:meta])* $name:ident($config:ident);)*) => {
+        $(
+            #[doc = concat!("Options of [`", stringify!($name), "`]: none.")]
+            #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+            pub struct $config {}
+
+            $(#[$doc])*
+            pub type $name = $crate::nn::Layer<$config>;
+
+            impl $name {
+                /// The layer; it has no options.
+                pub fn new() -> Self {
+                    $crate::nn::Layer::of($config {})
+                }
+            }
+            impl Default for $name {
+                fn default() -> Self {
+                    $name::new()
+                }
+            }
+        )*
+    };
+}
+pub(super) use plain_layers;

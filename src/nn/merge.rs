@@ -1,40 +1,13 @@
 //! Layers that join several tensors.
 
-use serde::{Deserialize, Serialize};
-
-use super::builder::{Builder, Placed};
+use super::builder::{Builder, Placed, refused};
 use super::form::Form;
 use super::kind::Config;
-use super::layer::Layer;
+use super::layer::plain_layers;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
 
-macro_rules! merges {
-    ($($(#[$doc:meta])* $name:ident($config:ident);)*) => {
-        $(
-            #[doc = concat!("Options of [`", stringify!($name), "`].")]
-            #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-            pub struct $config {}
-
-            $(#[$doc])*
-            pub type $name = Layer<$config>;
-
-            impl $name {
-                /// The layer; it has no options.
-                pub fn new() -> Self {
-                    Layer::of($config {})
-                }
-            }
-            impl Default for $name {
-                fn default() -> Self {
-                    $name::new()
-                }
-            }
-        )*
-    };
-}
-
-merges! {
+plain_layers! {
     /// Sum of two or more tensors, which broadcast.
     ///
     /// ```
@@ -45,6 +18,16 @@ merges! {
     /// # Ok::<(), outrigger::Error>(())
     /// ```
     Add(AddConfig);
+    /// The first tensor without the second; they broadcast.
+    ///
+    /// ```
+    /// use outrigger::nn::{Input, Subtract};
+    ///
+    /// let (a, b) = (Input::keras("a", [8]), Input::keras("b", [8]));
+    /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), [8]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    Subtract(SubtractConfig);
     /// Product of two or more tensors, which broadcast.
     ///
     /// ```
@@ -55,8 +38,40 @@ merges! {
     /// # Ok::<(), outrigger::Error>(())
     /// ```
     Multiply(MultiplyConfig);
+    /// Mean of two or more tensors, which broadcast.
+    ///
+    /// ```
+    /// use outrigger::nn::{Average, Input};
+    ///
+    /// let (a, b) = (Input::torch("a", [10]), Input::torch("b", [10]));
+    /// assert_eq!(Average::new().call([&a, &b])?.shape(), [10]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    Average(AverageConfig);
+    /// The largest of two or more tensors, element by element; they broadcast.
+    ///
+    /// ```
+    /// use outrigger::nn::{Input, Maximum};
+    ///
+    /// let (a, b) = (Input::torch("a", [10]), Input::torch("b", [10]));
+    /// assert_eq!(Maximum::new().call([&a, &b])?.shape(), [10]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    Maximum(MaximumConfig);
+    /// Tensors side by side along their channels: the first axis of an image's shape in PyTorch's form, the last in
+    /// Keras's.
+    ///
+    /// ```
+    /// use outrigger::nn::{Concatenate, Input};
+    ///
+    /// let (a, b) = (Input::torch("a", [16, 8, 8]), Input::torch("b", [8, 8, 8]));
+    /// assert_eq!(Concatenate::new().call([&a, &b])?.shape(), [24, 8, 8]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    Concatenate(ConcatenateConfig);
 }
 
+/// What `join` makes of the first two operands, then of that and the third, and so on.
 fn fold(
     b: &mut Builder<'_>,
     x: &[Placed],
@@ -72,8 +87,7 @@ fn fold(
 }
 
 fn needs_two(got: usize) -> Error {
-    let reason = format!("joins at least two tensors, got {got}");
-    Error::Operands { path: String::new(), op: "merge".to_string(), operands: String::new(), reason }
+    refused(format!("joins at least two tensors, got {got}"))
 }
 
 impl Config for AddConfig {
@@ -82,6 +96,18 @@ impl Config for AddConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         fold(b, x, |g, a, b| g.add_values(a, b))
+    }
+}
+
+impl Config for SubtractConfig {
+    fn class(&self, _: Form) -> &'static str {
+        "Subtract"
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        if x.len() > 2 {
+            return Err(refused(format!("subtracts one tensor from another, got {}", x.len())));
+        }
+        fold(b, x, |g, a, b| g.sub(a, b))
     }
 }
 
@@ -94,32 +120,23 @@ impl Config for MultiplyConfig {
     }
 }
 
-/// Options of [`Concatenate`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConcatenateConfig {}
-
-/// Tensors side by side along their channels: the first axis of an image's shape in PyTorch's form, the last in
-/// Keras's.
-///
-/// ```
-/// use outrigger::nn::{Concatenate, Input};
-///
-/// let (a, b) = (Input::torch("a", [16, 8, 8]), Input::torch("b", [8, 8, 8]));
-/// assert_eq!(Concatenate::new().call([&a, &b])?.shape(), [24, 8, 8]);
-/// # Ok::<(), outrigger::Error>(())
-/// ```
-pub type Concatenate = Layer<ConcatenateConfig>;
-
-impl Concatenate {
-    /// Along the channels.
-    pub fn new() -> Self {
-        Layer::of(ConcatenateConfig {})
+impl Config for AverageConfig {
+    fn class(&self, _: Form) -> &'static str {
+        "Average"
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let sum = fold(b, x, |g, a, b| g.add_values(a, b))?;
+        let count = b.graph.scalar(x.len() as f32)?;
+        Ok(Placed { value: b.graph.div(sum.value, count)?, ..sum })
     }
 }
 
-impl Default for Concatenate {
-    fn default() -> Self {
-        Concatenate::new()
+impl Config for MaximumConfig {
+    fn class(&self, _: Form) -> &'static str {
+        "Maximum"
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        fold(b, x, |g, a, b| g.maximum(a, b))
     }
 }
 

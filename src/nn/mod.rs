@@ -33,9 +33,13 @@
 mod activation;
 mod builder;
 mod conv;
+mod conv_transpose;
 mod dropout;
+mod embedding;
 mod form;
+mod function;
 mod kind;
+mod lambda;
 mod layer;
 mod linear;
 mod merge;
@@ -44,27 +48,47 @@ mod names;
 mod network;
 mod norm;
 mod pool;
+mod resample;
+mod residual;
+mod sample_norm;
 mod sequential;
 mod shape;
 mod symbol;
 #[cfg(test)]
 mod tests;
+mod weights;
+mod windows;
 
-pub use activation::{Activation, Function, ReLU, Sigmoid, Softmax, Tanh};
+pub use activation::{
+    Activation, ELU, GELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU,
+    Sigmoid, Softmax, Softplus, Softsign, Swish, Tanh,
+};
 pub use builder::Mode;
-pub use conv::{Conv2D, Conv2d, Pair};
+pub use conv::{Conv1D, Conv1d, Conv2D, Conv2d, DepthwiseConv2D, DepthwiseConv2d};
+pub use conv_transpose::{Conv2DTranspose, ConvTranspose2d};
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use form::Form;
+pub use function::Function;
+pub use lambda::Lambda;
 pub use layer::Layer;
 pub use linear::{Dense, Linear};
-pub use merge::{Add, Concatenate, Multiply};
+pub use merge::{Add, Average, Concatenate, Maximum, Multiply, Subtract};
 #[doc(hidden)]
 pub use module::join;
 pub use module::{Children, Module, Paths};
 pub(crate) use names::fits;
 pub use network::{Network, PENALTY};
-pub use norm::{BatchNorm2d, BatchNormalization};
-pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use norm::{BatchNorm1d, BatchNorm2d, BatchNormalization};
+pub use pool::{
+    AdaptiveAvgPool2d, AveragePooling1D, AveragePooling2D, AvgPool1d, AvgPool2d, GlobalAveragePooling2D,
+    GlobalAvgPool2d, GlobalMaxPool2d, GlobalMaxPooling2D, MaxPool1d, MaxPool2d, MaxPooling1D, MaxPooling2D,
+};
+pub use residual::Residual;
+pub(crate) use residual::sum;
+pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
+pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;
-pub use shape::Flatten;
+pub use shape::{Flatten, Permute, Reshape};
 pub use symbol::{Input, Symbol, Symbols};
+pub use windows::{Pair, Single};

@@ -129,7 +129,8 @@ pub trait Module: Children + Send + Sync {
     fn call(&self, x: &Symbol) -> Result<Symbol, Error> {
         let mut paths = Paths::default();
         self.paths("", &mut paths);
-        Ok(self.forward(x)?.of_module(self.class(), paths))
+        let class = self.class();
+        Ok(self.forward(&x.inside(&class, &paths))?.of_module(class, paths, x))
     }
 
     /// The module's name in summaries; by default its type's.

@@ -12,11 +12,11 @@ use super::module::{Paths, join};
 use super::symbol::{Maker, Symbol};
 use crate::error::Error;
 
-/// Names of layers by their identity.
-pub(super) fn names(calls: &[Symbol], form: Form) -> Result<HashMap<u64, String>, Error> {
+/// Names of layers by their identity. `inputs` know the paths in the module that the network was made of.
+pub(super) fn names(inputs: &[Symbol], calls: &[Symbol], form: Form) -> Result<HashMap<u64, String>, Error> {
     let mut counts = Counts::default();
     let paths = match form {
-        Form::Torch => paths(calls, &mut counts),
+        Form::Torch => paths(inputs, calls, &mut counts),
         Form::Keras => Paths::default(),
     };
     let mut names: HashMap<u64, String> = HashMap::new();
@@ -47,8 +47,8 @@ pub(super) fn definition(call: &Symbol) -> Option<&Definition> {
 }
 
 /// Paths of the whole module, and of modules that were called by themselves.
-fn paths(calls: &[Symbol], counts: &mut Counts) -> Paths {
-    let mut all = calls.first().map(|call| call.0.context.paths.clone()).unwrap_or_default();
+fn paths(inputs: &[Symbol], calls: &[Symbol], counts: &mut Counts) -> Paths {
+    let mut all = inputs.first().map(|input| input.0.context.paths.clone()).unwrap_or_default();
     // a module is noted when its forward pass is over, so an outer one stands behind those in it
     let mut outer = Vec::new();
     let mut inside: HashSet<u64> = all.iter().map(|(id, _)| id).collect();

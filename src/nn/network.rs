@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::panic::Location;
 
 use super::builder::{Builder, Mode, Placed};
 use super::form::Form;
+use super::function::Function;
 use super::layer::Definition;
-use super::module::{Module, Paths};
+use super::module::{Children, Module, Paths, join};
 use super::names::{definition, fits, names};
 use super::symbol::{Context, Input, Maker, Symbol, Symbols};
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 
 /// Name of the output that a training graph with regularised weights has besides the network's: what to add to the
 /// loss.
@@ -63,7 +65,7 @@ impl Network {
                 return refuse(format!("an output depends on the input \"{name}\", which is not listed"));
             }
         }
-        let names = names(&calls, form)?;
+        let names = names(&inputs, &calls, form)?;
         Ok(Network { name: name.to_string(), inputs, outputs, calls, names, frozen: HashSet::new() })
     }
 
@@ -80,6 +82,47 @@ impl Network {
         let input = Input::of(name, input.dtype(), input.shape().to_vec(), context);
         let output = module.forward(&input)?;
         Network::new(&module.class(), &input, &output)
+    }
+
+    /// Calls the network on other symbols, as one calls a layer: its outputs for these inputs, with its own weights.
+    ///
+    /// ```
+    /// use outrigger::nn::{Concatenate, Input, Linear, Network};
+    ///
+    /// let x = Input::torch("x", [8]);
+    /// let tower = Network::new("tower", &x, &Linear::new(4).call(&x)?)?;
+    /// let (left, right) = (Input::torch("left", [8]), Input::torch("right", [8]));
+    /// let both = [tower.apply(&left)?, tower.apply(&right)?].concat();
+    /// let twins = Network::new("twins", [&left, &right], &Concatenate::new().call(&both)?)?;
+    /// assert_eq!(twins.graph(2, outrigger::nn::Mode::Train)?.parameters().count(), 2);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Network`] for another number of inputs; [`Error::Layer`] when a layer does not take them.
+    #[track_caller]
+    pub fn apply(&self, inputs: impl Symbols) -> Result<Vec<Symbol>, Error> {
+        let inputs = inputs.symbols();
+        if inputs.len() != self.inputs.len() {
+            let reason = format!("takes {} inputs, got {}", self.inputs.len(), inputs.len());
+            return Err(Error::Network { name: self.name.clone(), reason });
+        }
+        let site = Location::caller();
+        let given = self.inputs.iter().map(|input| input.0.order).zip(inputs);
+        let mut made: HashMap<u64, Symbol> = given.collect();
+        for call in &self.calls {
+            let operands: Vec<Symbol> =
+                call.0.operands.iter().filter_map(|operand| made.get(&operand.0.order).cloned()).collect();
+            let symbol = match (&call.0.maker, operands.first()) {
+                (Maker::Layer { definition, listed }, _) => {
+                    Symbol::made_by(self.settled(definition), operands, *listed, site)?
+                }
+                (Maker::Module { .. }, Some(value)) => value.clone(),
+                (Maker::Input(_) | Maker::Module { .. }, _) => continue,
+            };
+            made.insert(call.0.order, symbol);
+        }
+        Ok(self.outputs.iter().filter_map(|output| made.get(&output.0.order).cloned()).collect())
     }
 
     /// Gives the network another name.
@@ -150,13 +193,33 @@ impl Network {
     /// [`Error::Option`] for an empty batch; [`Error::DuplicateName`] for inputs or outputs of one name; those of the
     /// graph's methods, naming the layer.
     pub fn graph(&self, batch: usize, mode: Mode) -> Result<Graph, Error> {
+        let purpose = if mode == Mode::Train { "train" } else { "eval" };
+        let mut graph = Graph::new(format!("{}_{purpose}", self.name));
+        let (outputs, penalty) = self.add_to(&mut graph, batch, mode)?;
+        if let Some(penalty) = penalty {
+            graph.set_output(PENALTY, penalty)?;
+        }
+        for (output, value) in self.outputs.iter().zip(outputs) {
+            graph.set_output(self.name_of(output), value)?;
+        }
+        Ok(graph)
+    }
+
+    /// Adds the network to a graph: the values of its outputs, and what regularised weights add to the loss.
+    ///
+    /// # Errors
+    /// Those of [`Network::graph`].
+    pub(crate) fn add_to(
+        &self,
+        graph: &mut Graph,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<(Vec<Value>, Option<Value>), Error> {
         if batch == 0 {
             let reason = "a batch holds at least one sample".to_string();
             return Err(Error::Option { option: "batch".to_string(), reason });
         }
-        let purpose = if mode == Mode::Train { "train" } else { "eval" };
-        let mut graph = Graph::new(format!("{}_{purpose}", self.name));
-        let mut builder = Builder::new(&mut graph, self.form(), batch, mode);
+        let mut builder = Builder::new(graph, self.form(), batch, mode);
         let mut values: HashMap<u64, Placed> = HashMap::new();
         for call in &self.calls {
             let operands: Vec<Placed> =
@@ -164,9 +227,7 @@ impl Network {
             let value = match &call.0.maker {
                 Maker::Input(name) => builder.input(name, call)?,
                 Maker::Layer { definition, .. } => {
-                    let frozen = self.frozen.contains(&definition.id);
-                    let definition = Definition { trainable: definition.trainable && !frozen, ..definition.clone() };
-                    builder.layer(&definition, self.name_of(call), &operands)?
+                    builder.layer(&self.settled(definition), self.name_of(call), &operands)?
                 }
                 Maker::Module { .. } => match operands.first() {
                     Some(&value) => value,
@@ -175,15 +236,24 @@ impl Network {
             };
             values.insert(call.0.order, value);
         }
-        if let Some(penalty) = builder.penalty()? {
-            builder.graph.set_output(PENALTY, penalty)?;
+        let penalty = builder.penalty()?;
+        let outputs = self.outputs.iter().filter_map(|output| values.get(&output.0.order));
+        Ok((outputs.map(|placed| placed.value).collect(), penalty))
+    }
+
+    /// A layer with what [`Network::freeze`] said of it.
+    fn settled(&self, definition: &Definition) -> Definition {
+        let frozen = self.frozen.contains(&definition.id);
+        Definition { trainable: definition.trainable && !frozen, ..definition.clone() }
+    }
+
+    /// Whether the first output is made by a softmax, and so holds probabilities.
+    pub fn ends_in_softmax(&self) -> bool {
+        let mut last = &self.outputs[0];
+        while let (Maker::Module { .. }, Some(inner)) = (&last.0.maker, last.0.operands.first()) {
+            last = inner;
         }
-        for output in &self.outputs {
-            if let Some(placed) = values.get(&output.0.order) {
-                builder.graph.set_output(self.name_of(output), placed.value)?;
-            }
-        }
-        Ok(graph)
+        definition(last).is_some_and(|layer| layer.kind.function() == Some(Function::Softmax))
     }
 
     /// The calls, for summaries and files.
@@ -215,10 +285,33 @@ fn calls(outputs: &[Symbol]) -> Vec<Symbol> {
     calls
 }
 
+impl Children for Network {
+    fn paths(&self, path: &str, paths: &mut Paths) {
+        self.names.iter().for_each(|(&id, name)| paths.insert(id, &join(path, name)));
+    }
+}
+
+/// A network of one input and one output is a module of others: `network.call(&x)?`.
+impl Module for Network {
+    #[track_caller]
+    fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
+        match &self.apply(x)?[..] {
+            [output] => Ok(output.clone()),
+            outputs => {
+                let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());
+                Err(Error::Network { name: self.name.clone(), reason })
+            }
+        }
+    }
+    fn class(&self) -> String {
+        self.name.clone()
+    }
+}
+
 impl fmt::Display for Network {
     /// A line a call: name, class, shape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for call in &self.calls {
+        for call in self.calls() {
             let class = match definition(call) {
                 Some(definition) => definition.kind.class(self.form()),
                 None => continue,

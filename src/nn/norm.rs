@@ -1,64 +1,95 @@
-//! Normalisation.
+//! Normalisation over a batch.
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{Builder, Placed};
+use super::builder::{Builder, Placed, refused};
 use super::form::Form;
 use super::kind::{Config, one};
 use super::layer::Layer;
 use crate::error::Error;
+use crate::graph::Value;
 use crate::ops::Init;
 
-/// Options of [`BatchNorm2d`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BatchNormConfig {
+/// What both batch norms can be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct BatchNorm {
     epsilon: Option<f32>,
     momentum: Option<f32>,
 }
 
-/// Batch normalisation of each channel (Ioffe & Szegedy 2015): with the batch's statistics in training, with running
-/// ones in evaluation and when the layer is frozen.
+macro_rules! batch_norms {
+    ($($(#[$doc:meta])* $name:ident($config:ident);)*) => {
+        $(
+            #[doc = concat!("Options of [`", stringify!($name), "`].")]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+            pub struct $config(BatchNorm);
+
+            $(#[$doc])*
+            pub type $name = Layer<$config>;
+
+            impl $name {
+                /// With the framework's epsilon (1e-5 in PyTorch, 1e-3 in Keras) and momentum.
+                pub fn new() -> Self {
+                    Layer::of($config::default())
+                }
+                /// What is added to the variance.
+                pub fn epsilon(mut self, epsilon: f32) -> Self {
+                    self.config.0.epsilon = Some(epsilon);
+                    self
+                }
+                /// Momentum in the framework's sense: the share of the new value in PyTorch (0.1), of the old one in
+                /// Keras (0.99).
+                pub fn momentum(mut self, momentum: f32) -> Self {
+                    self.config.0.momentum = Some(momentum);
+                    self
+                }
+            }
+            impl Default for $name {
+                fn default() -> Self {
+                    $name::new()
+                }
+            }
+        )*
+    };
+}
+
+batch_norms! {
+    /// Batch normalisation of each channel of images (Ioffe & Szegedy 2015): with the batch's statistics in training,
+    /// with running ones in evaluation and when the layer is frozen.
+    ///
+    /// ```
+    /// use outrigger::nn::{BatchNorm2d, Input};
+    ///
+    /// let x = Input::torch("images", [16, 32, 32]);
+    /// assert_eq!(BatchNorm2d::new().call(&x)?.shape(), [16, 32, 32]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    BatchNorm2d(BatchNormConfig);
+    /// [`BatchNorm2d`] for features `[channels]` and sequences `[channels, length]`.
+    ///
+    /// ```
+    /// use outrigger::nn::{BatchNorm1d, Input};
+    ///
+    /// let x = Input::torch("features", [16]);
+    /// assert_eq!(BatchNorm1d::new().call(&x)?.shape(), [16]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    BatchNorm1d(BatchNorm1dConfig);
+}
+
+/// [`BatchNorm2d`] under Keras's name; in Keras's form it takes any number of axes, the last ones being channels.
 ///
 /// ```
-/// use outrigger::nn::{BatchNorm2d, Input};
+/// use outrigger::nn::{BatchNormalization, Input};
 ///
-/// let x = Input::torch("images", [16, 32, 32]);
-/// assert_eq!(BatchNorm2d::new().call(&x)?.shape(), [16, 32, 32]);
+/// let x = Input::keras("features", [16]);
+/// assert_eq!(BatchNormalization::new().call(&x)?.shape(), [16]);
 /// # Ok::<(), outrigger::Error>(())
 /// ```
-pub type BatchNorm2d = Layer<BatchNormConfig>;
-/// [`BatchNorm2d`] under Keras's name.
 pub type BatchNormalization = BatchNorm2d;
 
-impl BatchNorm2d {
-    /// With the framework's epsilon (1e-5 in PyTorch, 1e-3 in Keras) and momentum.
-    pub fn new() -> Self {
-        Layer::of(BatchNormConfig { epsilon: None, momentum: None })
-    }
-    /// What is added to the variance.
-    pub fn epsilon(mut self, epsilon: f32) -> Self {
-        self.config.epsilon = Some(epsilon);
-        self
-    }
-    /// Momentum in the framework's sense: the share of the new value in PyTorch (0.1), of the old one in Keras (0.99).
-    pub fn momentum(mut self, momentum: f32) -> Self {
-        self.config.momentum = Some(momentum);
-        self
-    }
-}
-
-impl Default for BatchNorm2d {
-    fn default() -> Self {
-        BatchNorm2d::new()
-    }
-}
-
-impl Config for BatchNormConfig {
-    fn class(&self, form: Form) -> &'static str {
-        form.pick("BatchNorm2d", "BatchNormalization")
-    }
-    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
-        let x = b.images(one(x)?)?;
+impl BatchNorm {
+    fn build(&self, b: &mut Builder<'_>, x: Value) -> Result<Placed, Error> {
         let channels = b.channels(x)?;
         let names = b.form.norm_weights();
         let gamma = b.parameter(names[0], [channels], Init::ONES)?;
@@ -76,5 +107,31 @@ impl Config for BatchNormConfig {
             b.graph.batch_norm_eval(x, gamma, beta, [mean, variance], attributes.epsilon)?
         };
         b.of_images(y)
+    }
+}
+
+impl Config for BatchNormConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("BatchNorm2d", "BatchNormalization")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = one(x)?;
+        let x = if b.form == Form::Torch { b.spatial(x, 2)? } else { b.images(x)? };
+        self.0.build(b, x)
+    }
+}
+
+impl Config for BatchNorm1dConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("BatchNorm1d", "BatchNormalization")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = one(x)?;
+        let axes = b.declared(&x)?.0.len();
+        if !(1..=2).contains(&axes) {
+            return Err(refused(format!("takes [channels] or a sequence, without the batch; got {axes} axes")));
+        }
+        let x = b.images(x)?;
+        self.0.build(b, x)
     }
 }

@@ -3,55 +3,37 @@
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Placed};
-use super::conv::Pair;
 use super::form::Form;
 use super::kind::{Config, one};
-use super::layer::Layer;
+use super::layer::{Layer, plain_layers};
+use super::windows::{Pair, Single, Windowed, Windows1d, Windows2d};
 use crate::error::Error;
-use crate::graph::PoolOptions;
-use crate::types::Padding;
-
-/// How a window is placed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Windows {
-    size: Pair,
-    stride: Option<Pair>,
-    padding: Padding,
-}
-
-impl Windows {
-    fn new(size: Pair) -> Self {
-        Windows { size, stride: None, padding: Padding::Valid }
-    }
-    fn options(&self, count_padding: bool) -> PoolOptions {
-        PoolOptions { size: self.size.0, stride: self.stride.map(|s| s.0), padding: self.padding, count_padding }
-    }
-}
+use crate::graph::{Pool1dOptions, PoolOptions};
+use crate::types::{Padding, Padding1d};
 
 macro_rules! pools {
-    ($($(#[$doc:meta])* $name:ident($config:ident);)*) => {
+    ($($(#[$doc:meta])* $name:ident = $keras:ident: $config:ident($windows:ty, $size:ty, $extent:ty, $padding:ty);)*) => {
         $(
             #[doc = concat!("Options of [`", stringify!($name), "`].")]
             #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-            pub struct $config(Windows);
+            pub struct $config($windows);
 
             $(#[$doc])*
             pub type $name = Layer<$config>;
+            #[doc = concat!("[`", stringify!($name), "`] under Keras's name.")]
+            pub type $keras = $name;
 
             impl $name {
                 /// Windows of `size` that step by their size, without padding.
-                pub fn new(size: impl Into<Pair>) -> Self {
-                    Layer::of($config(Windows::new(size.into())))
+                pub fn new(size: $size) -> Self {
+                    Layer::of($config(<$windows>::new(size)))
                 }
-                /// Pixels from one window to the next; default: the window's size.
-                pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
-                    self.config.0.stride = Some(stride.into());
-                    self
-                }
-                /// Pixels on every side as in PyTorch, or [`Padding::Same`] as in Keras; default none.
-                pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
-                    self.config.0.padding = padding.into();
-                    self
+            }
+            impl Windowed for $config {
+                type Extent = $extent;
+                type Padding = $padding;
+                fn windows(&mut self) -> &mut $windows {
+                    &mut self.0
                 }
             }
         )*
@@ -68,17 +50,47 @@ pools! {
     /// assert_eq!(MaxPool2d::new(3).stride(2).padding(1).call(&x)?.shape(), [16, 16, 16]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    MaxPool2d(MaxPoolConfig);
+    MaxPool2d = MaxPooling2D: MaxPoolConfig(Windows2d, impl Into<Pair>, Pair, Padding);
     /// Mean over windows of rows and columns. Padded zeros count in PyTorch's form and do not in Keras's.
     ///
     /// ```
-    /// use outrigger::nn::{AvgPool2d, Input};
+    /// use outrigger::nn::{AveragePooling2D, Input};
     ///
     /// let x = Input::keras("images", [8, 8, 64]);
-    /// assert_eq!(AvgPool2d::new(8).call(&x)?.shape(), [1, 1, 64]);
+    /// assert_eq!(AveragePooling2D::new(8).call(&x)?.shape(), [1, 1, 64]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    AvgPool2d(AvgPoolConfig);
+    AvgPool2d = AveragePooling2D: AvgPoolConfig(Windows2d, impl Into<Pair>, Pair, Padding);
+    /// Maximum over windows of a sequence.
+    ///
+    /// ```
+    /// use outrigger::nn::{Input, MaxPool1d};
+    ///
+    /// let x = Input::torch("signal", [16, 32]);
+    /// assert_eq!(MaxPool1d::new(2).call(&x)?.shape(), [16, 16]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    MaxPool1d = MaxPooling1D: MaxPool1dConfig(Windows1d, usize, Single, Padding1d);
+    /// Mean over windows of a sequence. Padded zeros count in PyTorch's form and do not in Keras's.
+    ///
+    /// ```
+    /// use outrigger::nn::{AvgPool1d, Input};
+    ///
+    /// let x = Input::keras("signal", [32, 16]);
+    /// assert_eq!(AvgPool1d::new(4).stride(2).call(&x)?.shape(), [15, 16]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    AvgPool1d = AveragePooling1D: AvgPool1dConfig(Windows1d, usize, Single, Padding1d);
+}
+
+fn options(windows: &Windows2d, form: Form) -> PoolOptions {
+    let Windows2d { size, stride, padding } = *windows;
+    PoolOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding: form == Form::Torch }
+}
+
+fn options1d(windows: &Windows1d, form: Form) -> Pool1dOptions {
+    let Windows1d { size, stride, padding } = *windows;
+    Pool1dOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding: form == Form::Torch }
 }
 
 impl Config for MaxPoolConfig {
@@ -86,8 +98,8 @@ impl Config for MaxPoolConfig {
         form.pick("MaxPool2d", "MaxPooling2D")
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
-        let x = b.images(one(x)?)?;
-        let y = b.graph.max_pool(x, self.0.options(false))?;
+        let x = b.spatial(one(x)?, 2)?;
+        let y = b.graph.max_pool(x, options(&self.0, b.form))?;
         b.of_images(y)
     }
 }
@@ -97,47 +109,115 @@ impl Config for AvgPoolConfig {
         form.pick("AvgPool2d", "AveragePooling2D")
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
-        let x = b.images(one(x)?)?;
-        let y = b.graph.avg_pool(x, self.0.options(b.form == Form::Torch))?;
+        let x = b.spatial(one(x)?, 2)?;
+        let y = b.graph.avg_pool(x, options(&self.0, b.form))?;
         b.of_images(y)
     }
 }
 
-/// Options of [`GlobalAvgPool2d`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GlobalAvgPoolConfig {}
-
-/// Mean over all rows and columns: one number a channel.
-///
-/// ```
-/// use outrigger::nn::{GlobalAvgPool2d, Input};
-///
-/// let x = Input::keras("images", [8, 8, 64]);
-/// assert_eq!(GlobalAvgPool2d::new().call(&x)?.shape(), [64]);
-/// # Ok::<(), outrigger::Error>(())
-/// ```
-pub type GlobalAvgPool2d = Layer<GlobalAvgPoolConfig>;
-
-impl GlobalAvgPool2d {
-    /// The layer; it has no options.
-    pub fn new() -> Self {
-        Layer::of(GlobalAvgPoolConfig {})
+impl Config for MaxPool1dConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("MaxPool1d", "MaxPooling1D")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = b.spatial(one(x)?, 1)?;
+        let y = b.graph.max_pool1d(x, options1d(&self.0, b.form))?;
+        b.of_images(y)
     }
 }
 
-impl Default for GlobalAvgPool2d {
-    fn default() -> Self {
-        GlobalAvgPool2d::new()
+impl Config for AvgPool1dConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("AvgPool1d", "AveragePooling1D")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = b.spatial(one(x)?, 1)?;
+        let y = b.graph.avg_pool1d(x, options1d(&self.0, b.form))?;
+        b.of_images(y)
     }
 }
+
+plain_layers! {
+    /// Mean over all rows and columns: one number a channel.
+    ///
+    /// ```
+    /// use outrigger::nn::{GlobalAveragePooling2D, Input};
+    ///
+    /// let x = Input::keras("images", [8, 8, 64]);
+    /// assert_eq!(GlobalAveragePooling2D::new().call(&x)?.shape(), [64]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    GlobalAvgPool2d(GlobalAvgPoolConfig);
+    /// Maximum over all rows and columns: one number a channel.
+    ///
+    /// ```
+    /// use outrigger::nn::{GlobalMaxPool2d, Input};
+    ///
+    /// let x = Input::torch("images", [64, 8, 8]);
+    /// assert_eq!(GlobalMaxPool2d::new().call(&x)?.shape(), [64]);
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    GlobalMaxPool2d(GlobalMaxPoolConfig);
+}
+
+/// [`GlobalAvgPool2d`] under Keras's name.
+pub type GlobalAveragePooling2D = GlobalAvgPool2d;
+/// [`GlobalMaxPool2d`] under Keras's name.
+pub type GlobalMaxPooling2D = GlobalMaxPool2d;
 
 impl Config for GlobalAvgPoolConfig {
     fn class(&self, form: Form) -> &'static str {
         form.pick("GlobalAvgPool2d", "GlobalAveragePooling2D")
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
-        let x = b.images(one(x)?)?;
+        let x = b.spatial(one(x)?, 2)?;
         let y = b.graph.global_avg_pool(x)?;
+        b.of_images(y)
+    }
+}
+
+impl Config for GlobalMaxPoolConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("GlobalMaxPool2d", "GlobalMaxPooling2D")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = b.spatial(one(x)?, 2)?;
+        let y = b.graph.global_max_pool(x)?;
+        b.of_images(y)
+    }
+}
+
+/// Options of [`AdaptiveAvgPool2d`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdaptiveAvgPoolConfig {
+    size: Pair,
+}
+
+/// Mean over windows that make an image of the wanted size, whatever the input's (`torch.nn.AdaptiveAvgPool2d`).
+///
+/// ```
+/// use outrigger::nn::{AdaptiveAvgPool2d, Input};
+///
+/// let x = Input::torch("images", [64, 10, 9]);
+/// assert_eq!(AdaptiveAvgPool2d::new([7, 7]).call(&x)?.shape(), [64, 7, 7]);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
+pub type AdaptiveAvgPool2d = Layer<AdaptiveAvgPoolConfig>;
+
+impl AdaptiveAvgPool2d {
+    /// Images of `size`.
+    pub fn new(size: impl Into<Pair>) -> Self {
+        Layer::of(AdaptiveAvgPoolConfig { size: size.into() })
+    }
+}
+
+impl Config for AdaptiveAvgPoolConfig {
+    fn class(&self, form: Form) -> &'static str {
+        form.pick("AdaptiveAvgPool2d", "AdaptiveAveragePooling2D")
+    }
+    fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
+        let x = b.spatial(one(x)?, 2)?;
+        let y = b.graph.adaptive_avg_pool(x, self.size.0)?;
         b.of_images(y)
     }
 }

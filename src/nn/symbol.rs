@@ -15,7 +15,8 @@ use super::builder::{Builder, Mode};
 use super::form::Form;
 use super::layer::Definition;
 use super::merge::{Add, Multiply};
-use super::module::Paths;
+use super::module::{Paths, join};
+use super::names::snake;
 use super::shape::Flatten;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -26,6 +27,7 @@ use crate::types::DType;
 pub struct Symbol(pub(super) Arc<Call>);
 
 /// How a symbol is made.
+#[derive(Clone)]
 pub(super) struct Call {
     /// Calls are numbered as they are made: the order of layers in a network.
     pub(super) order: u64,
@@ -40,6 +42,7 @@ pub(super) struct Call {
 }
 
 /// What makes a symbol.
+#[derive(Clone)]
 pub(super) enum Maker {
     /// It is given at each run.
     Input(String),
@@ -49,10 +52,22 @@ pub(super) enum Maker {
     Module { class: String, paths: Paths },
 }
 
-/// What all symbols behind an input share.
+impl Drop for Call {
+    /// One symbol after the other: a network of ten thousand layers would be as many calls deep.
+    fn drop(&mut self) {
+        let mut open = std::mem::take(&mut self.operands);
+        while let Some(symbol) = open.pop() {
+            if let Some(mut call) = Arc::into_inner(symbol.0) {
+                open.append(&mut call.operands);
+            }
+        }
+    }
+}
+
+/// What the symbols of one module's forward pass share.
 pub(super) struct Context {
     pub(super) form: Form,
-    /// Names of the layers of the module that is called.
+    /// Paths of layers: of the module that the network is made of, and of one that is being called.
     pub(super) paths: Paths,
 }
 
@@ -168,7 +183,7 @@ impl Symbol {
             Some(first) => first.0.context.clone(),
             None => Arc::new(Context { form: Form::Torch, paths: Paths::default() }),
         };
-        let named = context.paths.get(definition.id).or(definition.name.as_deref());
+        let named = definition.name.as_deref().or(context.paths.get(definition.id));
         let layer = named.map_or_else(|| definition.kind.class(context.form).to_string(), str::to_string);
         let refuse = |reason: String| Error::Layer {
             site: site.to_string(),
@@ -192,16 +207,28 @@ impl Symbol {
         Ok(Symbol(Arc::new(Call { order, maker, operands, shape, dtype, channels_first, context })))
     }
 
-    /// The same symbol, marked as what a module of `class` has made.
-    pub(super) fn of_module(self, class: String, paths: Paths) -> Symbol {
-        let Call { shape, dtype, channels_first, context, .. } = &*self.0;
+    /// The same symbol for the forward pass of a module, so that errors in it name layers by the module's `paths`.
+    pub(super) fn inside(&self, class: &str, paths: &Paths) -> Symbol {
+        let known = &self.0.context.paths;
+        if paths.iter().all(|(id, _)| known.get(id).is_some()) {
+            return self.clone();
+        }
+        let mut all = known.clone();
+        paths.iter().for_each(|(id, path)| all.insert(id, &join(&snake(class), path)));
+        let mut call = (*self.0).clone();
+        call.context = Arc::new(Context { form: self.form(), paths: all });
+        Symbol(Arc::new(call))
+    }
+    /// The symbol that the forward pass of a module of `class` has made, outside of it again: behind `outside`.
+    pub(super) fn of_module(self, class: String, paths: Paths, outside: &Symbol) -> Symbol {
+        let Call { shape, dtype, channels_first, .. } = &*self.0;
         Symbol(Arc::new(Call {
             order: unique(),
             maker: Maker::Module { class, paths },
             shape: shape.clone(),
             dtype: *dtype,
             channels_first: *channels_first,
-            context: context.clone(),
+            context: outside.0.context.clone(),
             operands: vec![self],
         }))
     }

@@ -12,7 +12,8 @@ use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
 use super::weights::WeightFile;
 use crate::data::{Compose, DataLoader, Images, LoaderOptions, PaddingMode, RandomCrop, RandomHorizontalFlip};
 use crate::error::Error;
-use crate::model::{Form, MOST_BLOCKS, ResNetCifar};
+use crate::models::{MOST_BLOCKS, ResNetCifar};
+use crate::nn::Form;
 use crate::types::Precision;
 
 /// Version of the metadata's form.
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn a_recipe_survives_its_metadata() {
         let recipe = Recipe {
-            model: ResNetCifar { layers: [1, 4, 2], form: Form::Keras, classes: 100, size: 32 },
+            model: ResNetCifar { layers: [1, 4, 2], form: Form::Keras, classes: 100, ..ResNetCifar::default() },
             method: Method::AdamW,
             lr: 0.1 + 0.2,
             decay_every: 7,

@@ -24,7 +24,7 @@ use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
 use crate::graph::Graph;
-use crate::model::Model;
+use crate::models::Model;
 use crate::session::Session;
 use crate::store::Store;
 use crate::tensor::Tensor;

@@ -25,14 +25,15 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("session", &["types", "error", "tensor", "plan", "compile", "store", "runtime"]),
     ("compile", &["types", "error", "graph", "passes", "plan", "codegen", "session", "store", "runtime"]),
     ("nn", &["types", "error", "tensor", "ops", "graph"]),
-    ("model", &["types", "error", "tensor", "ops", "graph", "nn"]),
+    ("models", &["types", "error", "tensor", "ops", "graph", "nn"]),
     (
         "train",
         &[
-            "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "nn", "model",
+            "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "nn", "models",
             "data", "runtime",
         ],
     ),
+    ("prelude", &["*"]),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
     ("lib", &["*"]),
 ];

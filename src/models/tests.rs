@@ -1,6 +1,7 @@
 //! The networks against what others have published about them.
 
 use super::*;
+use crate::graph::Graph;
 use crate::types::TensorType;
 
 /// Number of trained elements: what PyTorch's summaries count.
@@ -38,13 +39,15 @@ fn parameter_counts_are_the_published_ones() {
         ("resnet18", 11_689_512),
         ("resnet34", 21_797_672),
         ("vgg16", 138_357_544),
+        // 13 convolutions as above, and linear layers of 512 → 512 → 512 → 10
+        ("vgg16_cifar", 14_714_688 + 2 * (512 * 512 + 512) + 5130),
         ("mobilenet_v2", 3_504_872),
         ("lenet5", 61_706),
         ("mlp", 669_706),
     ] {
         assert_eq!(parameters(&by_name(name).unwrap().training(1).unwrap()), published, "{name}");
     }
-    assert_eq!(names().count(), 12);
+    assert_eq!(names().count(), 13);
 }
 
 /// A tensor of each kind of layer as torchvision names it, with our shape (HWIO, `[in, out]`).
@@ -108,7 +111,7 @@ fn evaluation_needs_no_state_that_training_lacks() {
         let (train, eval) = (states(&model.training(2).unwrap()), states(&model.evaluation(3).unwrap()));
         assert!(eval.iter().all(|state| train.contains(state)), "{name}");
         let only: Vec<_> = train.iter().filter(|state| !eval.contains(state)).map(|(name, _)| name.as_str()).collect();
-        let dropout = matches!(name, "vgg16" | "mobilenet_v2");
+        let dropout = matches!(name, "vgg16" | "vgg16_cifar" | "mobilenet_v2");
         assert_eq!(only, if dropout { vec![crate::ops::Random::STEP] } else { vec![] }, "{name}");
     }
 }

@@ -1,0 +1,22 @@
+//! The names that most programs need: `use outrigger::prelude::*`.
+//!
+//! ```
+//! use outrigger::prelude::*;
+//!
+//! # fn main() -> Result<(), Error> {
+//! let layers = Sequential::new().add(Conv2d::new(8, 3)).add(ReLU::new()).add(Flatten::new()).add(Linear::new(10));
+//! let network = Network::of(&layers, Input::torch("images", [3, 8, 8]))?;
+//! assert_eq!(network.outputs()[0].shape(), [10]);
+//! # Ok(())
+//! # }
+//! ```
+
+pub use crate::error::Error;
+pub use crate::graph::{Graph, Loss, Value};
+pub use crate::models;
+pub use crate::module;
+pub use crate::nn::*;
+pub use crate::ops::{Init, Initializer};
+pub use crate::store::Store;
+pub use crate::tensor::Tensor;
+pub use crate::types::{DType, Padding, Padding1d};
