@@ -17,6 +17,7 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | take a loss, know what others call it | [`graph::Loss`] |
 //! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
+//! | show, draw and log a run | [`train::log`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`model::by_name`] |

@@ -21,7 +21,7 @@ fn masked_crc(data: &[u8]) -> [u8; 4] {
     let crc = !data.iter().fold(!0u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0x82f6_3b78 } else { c >> 1 })
     });
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8).to_le_bytes()
+    (crc / (1 << 15) + crc % (1 << 15) * (1 << 17)).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 /// What stands at a field's number in a message.
