@@ -55,8 +55,11 @@ epoch  accuracy    loss  val_loss  learning_rate
     assert_eq!(value["history"]["learning_rate"][3], 1e-4);
 }
 
-/// Texts of an SVG, and the vertices of its lines with their colours.
-fn svg(text: &str) -> (Vec<&str>, Vec<(&str, Vec<[f64; 2]>)>) {
+/// A line's colour and vertices.
+type Line<'a> = (&'a str, Vec<[f64; 2]>);
+
+/// Texts and lines of an SVG.
+fn svg(text: &str) -> (Vec<&str>, Vec<Line<'_>>) {
     let inner = |tag: &str| {
         let begin = format!("<{tag} ");
         text.split(begin.as_str()).skip(1).map(|rest| rest.split_once('>').unwrap()).collect::<Vec<_>>()
