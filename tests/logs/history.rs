@@ -127,6 +127,10 @@ fn a_png_has_letters_and_curves() {
     history = History::default();
     history.push(0, &[("loss", 0.0), ("learning_rate", 0.0), ("accuracy", f64::INFINITY)]);
     history.plot(&path).unwrap();
+    // and what differs in the last bit has one too
+    history.push(1, &[("accuracy", 0.5f64)]);
+    history.push(2, &[("accuracy", 0.5f64.next_up())]);
+    history.plot(&path).unwrap();
 }
 
 #[test]

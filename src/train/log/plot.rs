@@ -165,7 +165,9 @@ fn picture<B: DrawingBackend>(
             let room = (1.8 / (high / low).sqrt()).max(1.15);
             axes(area, history, panel, (low / room..high * room).log_scale())
         } else {
-            let room = if high > low { 0.05 * (high - low) } else { high.abs().max(1.0) * 0.05 };
+            // what differs by rounding only is constant: `plotters` would step over its ticks for ever
+            let size = high.abs().max(low.abs());
+            let room = 0.05 * if high - low > 1e-9 * size { high - low } else { size.max(1.0) };
             axes(area, history, panel, low - room..high + room)
         };
         drawn.map_err(|error| error.to_string())?;
