@@ -17,6 +17,7 @@
 //! | differentiate, train | [`autodiff::gradients`], [`train::optimizer`] |
 //! | take a loss, know what others call it | [`graph::Loss`] |
 //! | change the rate, measure | [`train::schedule`], [`train::metrics`] |
+//! | show, draw and log a run | [`train::log`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | define a network of layers | [`nn`]: `Sequential`, layers called on symbols, `Module`; [`prelude`] |
 //! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |

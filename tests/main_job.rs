@@ -23,26 +23,28 @@ fn outputs_are_tried_before_the_run() {
         let args = Args::try_parse_from([Path::new("train"), Path::new(option), path]).unwrap();
         args.check_outputs().map_err(|e| e.to_string())
     };
-    let long = dir.path().join("n".repeat(300));
-    fs::write(dir.path().join("old"), "kept").unwrap();
-    let below_a_file = dir.path().join("old/new");
+    let long = dir.path().join(format!("{}.svg", "n".repeat(300)));
+    let (old, new) = (dir.path().join("old.svg"), dir.path().join("new.svg"));
+    fs::write(&old, "kept").unwrap();
     for option in ["--json", "--save", "--plot"] {
-        for bad in [&long, &below_a_file, &dir.path().join("missing/new"), &dir.path().join("..")] {
+        for bad in [&long, &old.join("new.svg"), &dir.path().join("missing/new.svg"), &dir.path().join("..")] {
             let error = check(option, bad).unwrap_err();
             assert!(error.contains(&bad.display().to_string()), "{error}");
         }
-        check(option, &dir.path().join("new")).unwrap();
-        check(option, &dir.path().join("old")).unwrap();
+        check(option, &new).unwrap();
+        check(option, &old).unwrap();
     }
-    assert_eq!(fs::read_to_string(dir.path().join("old")).unwrap(), "kept");
+    check("--plot", &dir.path().join("new.PNG")).unwrap();
+    assert!(check("--plot", &dir.path().join("new.jpg")).unwrap_err().contains("ends with .svg or .png"));
+    assert_eq!(fs::read_to_string(&old).unwrap(), "kept");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
 
-    let mut permissions = fs::metadata(dir.path().join("old")).unwrap().permissions();
+    let mut permissions = fs::metadata(&old).unwrap().permissions();
     permissions.set_readonly(true);
-    fs::set_permissions(dir.path().join("old"), permissions).unwrap();
+    fs::set_permissions(&old, permissions).unwrap();
     // a superuser may write it all the same
-    if fs::File::options().append(true).open(dir.path().join("old")).is_err() {
-        check("--json", &dir.path().join("old")).unwrap_err();
+    if fs::File::options().append(true).open(&old).is_err() {
+        check("--json", &old).unwrap_err();
     }
 }
 

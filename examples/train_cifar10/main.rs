@@ -7,7 +7,6 @@
 //! ```
 
 mod options;
-mod plot;
 mod progress;
 mod source;
 
@@ -20,6 +19,7 @@ use std::time::Instant;
 use clap::Parser;
 use outrigger::data::DataLoader;
 use outrigger::models::ResNetCifar;
+use outrigger::train::log::History;
 use outrigger::train::{Outcome, Recipe, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{Error, Options};
 use serde::Serialize;
@@ -82,22 +82,21 @@ fn train(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut json = args.json.as_ref().map(|path| open_lines(path, start > 0)).transpose()?;
     let (train_loader, test_loader) = (recipe.training_batches(&images)?, recipe.test_batches(&tests)?);
     let mut reporter = Reporter::new(args.epochs, start, images.len());
-    let mut records = Vec::new();
+    let mut history = History::default();
     for epoch in start..args.epochs {
-        let record = run_epoch(&mut trainer, &recipe, epoch, &train_loader, &test_loader, &mut reporter)?;
+        let record = run_epoch(&mut trainer, &recipe, epoch, &train_loader, &test_loader, &mut reporter, &mut history)?;
         if let Some(file) = &mut json {
             serde_json::to_writer(&mut *file, &record)?;
             file.write_all(b"\n")?;
             file.flush()?;
         }
-        records.push(record);
         if let Some(path) = &args.save {
             let mut metadata = recipe.metadata(epoch + 1);
             metadata.insert("images".to_string(), images.len().to_string());
             trainer.save(path, recipe.layout(), metadata)?;
         }
         if let Some(path) = &args.plot {
-            plot::draw(path, &records)?;
+            history.plot(path)?;
         }
     }
     reporter.finish();
@@ -140,6 +139,7 @@ fn run_epoch(
     train_loader: &DataLoader,
     test_loader: &DataLoader,
     reporter: &mut Reporter,
+    history: &mut History,
 ) -> Result<EpochRecord, Box<dyn std::error::Error>> {
     let started = Instant::now();
     reporter.epoch(epoch);
@@ -154,6 +154,16 @@ fn run_epoch(
     let rate = train.images as f64 / started.elapsed().as_secs_f64();
     let test = evaluate(trainer, test_loader)?;
     reporter.epoch_done(&train, &test, rate)?;
+    history.push(
+        epoch,
+        &[
+            ("loss", train.loss()),
+            ("accuracy", train.accuracy()),
+            ("val_loss", test.loss()),
+            ("val_accuracy", test.accuracy()),
+            ("learning_rate", f64::from(lr)),
+        ],
+    );
     Ok(EpochRecord {
         epoch: epoch + 1,
         loss: train.loss(),

@@ -55,8 +55,8 @@ pub struct Args {
     /// Continue from a file that --save wrote
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
-    /// Draw loss and accuracy over the epochs (SVG)
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw loss, accuracy and learning rate over the epochs (SVG or PNG)
+    #[arg(long, value_name = "FILE.svg|FILE.png")]
     pub plot: Option<PathBuf>,
     /// When the loss is no number, name the operation that first made one
     #[arg(long)]
@@ -116,6 +116,13 @@ impl Args {
     pub fn check_outputs(&self) -> Result<(), Error> {
         for path in [&self.json, &self.save, &self.plot].into_iter().flatten() {
             try_output(path).map_err(|source| Error::Io { file: path.display().to_string(), source })?;
+        }
+        let picture = |path: &PathBuf| {
+            path.extension().is_some_and(|e| ["svg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+        };
+        if let Some(path) = self.plot.as_ref().filter(|path| !picture(path)) {
+            let reason = format!("takes a file that ends with .svg or .png, got {}", path.display());
+            return Err(Error::Option { option: "--plot".to_string(), reason });
         }
         Ok(())
     }

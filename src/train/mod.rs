@@ -1,4 +1,4 @@
-//! Training: the step program and its state, schedules, metrics, and weight files.
+//! Training: the step program and its state, schedules, metrics, logs, and weight files.
 //!
 //! ```text
 //!   Recipe ─▶ Model, Optimizer, DataLoader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome

@@ -51,6 +51,8 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("tar", "data"),
     ("flate2", "data"),
     ("rayon", "data"),
+    ("plotters", "train"),
+    ("crc32c", "train"),
     ("criterion", "bench"),
 ];
 

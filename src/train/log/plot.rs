@@ -7,12 +7,12 @@
 //!   │     ‾‾───_____ │ │_──             │ │1e-4      └──── │
 //!   └────────────────┘ └────────────────┘ └────────────────┘
 //!
-//!   History ─▶ panels ─▶ picture ─┬─▶ SVG
-//!                                 └─▶ pixels, four a unit ─▶ mean of 2×2 ─▶ PNG
+//!   History ─▶ panels ─▶ picture, four pixels a unit ─┬─▶ SVG
+//!                                                     └─▶ mean of 2×2 ─▶ PNG
 //! ```
 //!
-//! `plotters` lays everything out. Its lines on pixels have hard edges, so a PNG is drawn at twice its size in each
-//! direction.
+//! `plotters` lays everything out, in whole pixels, and its lines in bitmaps have hard edges. So both are drawn larger than
+//! they are shown.
 
 use std::path::Path;
 
@@ -32,9 +32,9 @@ const PANEL: (u32, u32) = (420, 300);
 /// How SVG viewers are to look for a font, and the name under which ours is known to `plotters`.
 const FONT: &str = "Roboto, Helvetica, Arial, sans-serif";
 const FONT_FILE: &[u8] = include_bytes!("font/Roboto-Regular.ttf");
-/// Pixels a unit of a PNG: fit for screens of high density.
-const DENSITY: usize = 2;
-/// Pixels drawn for each of them, in either direction.
+/// Pixels drawn for a unit, in either direction.
+const SCALE: u32 = 4;
+/// Pixels drawn for one of a PNG, in either direction; two a unit are left, fit for screens of high density.
 const OVERSAMPLING: usize = 2;
 /// Up to so many epochs have a dot each.
 const DOTS: usize = 30;
@@ -55,33 +55,33 @@ pub(super) fn draw(history: &History, path: &Path) -> Result<(), Error> {
     }
     register_font(FONT, FontStyle::Normal, FONT_FILE).map_err(|_| fail("the font cannot be read".to_string()))?;
     let columns = columns(panels.len());
-    let size = (PANEL.0 * columns as u32, PANEL.1 * panels.len().div_ceil(columns) as u32);
+    let (width, height) = (PANEL.0 * columns as u32, PANEL.1 * panels.len().div_ceil(columns) as u32);
     let bytes = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("svg") => svg(history, &panels, size),
-        Some("png") => png(history, &panels, size),
+        Some("svg") => svg(history, &panels, width, height),
+        Some("png") => png(history, &panels, width, height),
         _ => Err("a picture's name ends with .svg or .png".to_string()),
     };
     atomic::write_file(path, &[&bytes.map_err(fail)?]).map_err(|source| Error::Io { file: file.clone(), source })
 }
 
-fn svg(history: &History, panels: &[Panel<'_>], size: (u32, u32)) -> Result<Vec<u8>, String> {
+fn svg(history: &History, panels: &[Panel<'_>], width: u32, height: u32) -> Result<Vec<u8>, String> {
     let mut text = String::new();
-    picture(SVGBackend::with_string(&mut text, size).into_drawing_area(), history, panels, 1)?;
-    Ok(text.into_bytes())
+    let drawn = (SCALE * width, SCALE * height);
+    picture(SVGBackend::with_string(&mut text, drawn).into_drawing_area(), history, panels)?;
+    // the size on a page; the `viewBox` behind it says what was drawn
+    let size = |(width, height)| format!("<svg width=\"{width}\" height=\"{height}\"");
+    Ok(text.replacen(&size(drawn), &size((width, height)), 1).into_bytes())
 }
 
-fn png(history: &History, panels: &[Panel<'_>], size: (u32, u32)) -> Result<Vec<u8>, String> {
-    let fine = (DENSITY * OVERSAMPLING) as u32;
-    let (wide, high) = (size.0 * fine, size.1 * fine);
-    let mut pixels = vec![0; 3 * wide as usize * high as usize];
-    let root = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
-    picture(root, history, panels, fine)?;
-    let (width, height) = (size.0 * DENSITY as u32, size.1 * DENSITY as u32);
+fn png(history: &History, panels: &[Panel<'_>], width: u32, height: u32) -> Result<Vec<u8>, String> {
+    let drawn = (SCALE * width, SCALE * height);
+    let mut pixels = vec![0; 3 * drawn.0 as usize * drawn.1 as usize];
+    picture(BitMapBackend::with_buffer(&mut pixels, drawn).into_drawing_area(), history, panels)?;
+    let small = shrink(&pixels, drawn.0 as usize);
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&shrink(&pixels, wide as usize), width, height, ExtendedColorType::Rgb8)
-        .map_err(|error| error.to_string())?;
-    Ok(png)
+    let [width, height] = [drawn.0, drawn.1].map(|extent| extent / OVERSAMPLING as u32);
+    let written = PngEncoder::new(&mut png).write_image(&small, width, height, ExtendedColorType::Rgb8);
+    written.map(|()| png).map_err(|error| error.to_string())
 }
 
 /// Means of squares of [`OVERSAMPLING`] pixels, in RGB; `width` is that of `pixels`.
@@ -149,12 +149,11 @@ fn columns(panels: usize) -> usize {
     if panels <= 3 { panels } else { (panels as f64).sqrt().ceil() as usize }
 }
 
-/// Draws all panels; `scale` is pixels a unit.
+/// Draws all panels.
 fn picture<B: DrawingBackend>(
     root: DrawingArea<B, Shift>,
     history: &History,
     panels: &[Panel<'_>],
-    scale: u32,
 ) -> Result<(), String> {
     root.fill(&WHITE).map_err(|error| error.to_string())?;
     let columns = columns(panels.len());
@@ -164,10 +163,12 @@ fn picture<B: DrawingBackend>(
         let drawn = if panel.logarithmic {
             // half a decade at least, or there would be no line of the grid
             let room = (1.8 / (high / low).sqrt()).max(1.15);
-            axes(area, history, panel, (low / room..high * room).log_scale(), scale)
+            axes(area, history, panel, (low / room..high * room).log_scale())
         } else {
-            let room = if high > low { 0.05 * (high - low) } else { high.abs().max(1.0) * 0.05 };
-            axes(area, history, panel, low - room..high + room, scale)
+            // what differs by rounding only is constant: `plotters` would step over its ticks for ever
+            let size = high.abs().max(low.abs());
+            let room = 0.05 * if high - low > 1e-9 * size { high - low } else { size.max(1.0) };
+            axes(area, history, panel, low - room..high + room)
         };
         drawn.map_err(|error| error.to_string())?;
     }
@@ -180,50 +181,49 @@ fn axes<B, Y>(
     history: &History,
     panel: &Panel<'_>,
     y: Y,
-    scale: u32,
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>>
 where
     B: DrawingBackend,
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    let font = |size: u32| (FONT, size * scale).into_font().color(&TEXT);
+    let font = |size: u32| (FONT, size * SCALE).into_font().color(&TEXT);
     let epochs: Vec<i64> = history.epochs().iter().map(|&e| i64::try_from(e).unwrap_or(i64::MAX - 2) + 1).collect();
     let (first, last) = epochs.iter().fold((i64::MAX, i64::MIN), |(a, b), &e| (a.min(e), b.max(e)));
     // one epoch still needs an axis of some length
     let x = if first < last { first..last } else { first - 1..last + 1 };
     let mut chart = ChartBuilder::on(area)
-        .margin(10 * scale)
-        .margin_right(18 * scale)
-        .caption(&panel.title, font(17))
-        .x_label_area_size(38 * scale)
-        .y_label_area_size(56 * scale)
+        .margin(10 * SCALE)
+        .margin_right(18 * SCALE)
+        .caption(&panel.title, font(18))
+        .x_label_area_size(38 * SCALE)
+        .y_label_area_size(56 * SCALE)
         .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
-        .bold_line_style(GRID.stroke_width(scale))
+        .bold_line_style(GRID.stroke_width(SCALE))
         .light_line_style(TRANSPARENT)
         .max_light_lines(1)
-        .axis_style(AXIS.stroke_width(scale))
-        .label_style(font(13))
-        .axis_desc_style(font(13))
-        .set_all_tick_mark_size(4 * scale)
+        .axis_style(AXIS.stroke_width(SCALE))
+        .label_style(font(15))
+        .axis_desc_style(font(15))
+        .set_all_tick_mark_size(4 * SCALE)
         .x_labels(8)
         .y_labels(6)
         .y_label_formatter(&|value| number(*value))
         .x_desc("epoch")
         .draw()?;
     for curve in &panel.curves {
-        let style = curve.colour.stroke_width(2 * scale);
-        let dots = if epochs.len() <= DOTS { 3 * scale } else { 0 };
+        let style = curve.colour.stroke_width(2 * SCALE);
+        let dots = if epochs.len() <= DOTS { 3 * SCALE } else { 0 };
         let points: Vec<(i64, f64)> = epochs.iter().copied().zip(curve.values.iter().copied()).collect();
         // a line ends where there is no number
         for (part, line) in points.split(|(_, value)| !value.is_finite()).filter(|line| !line.is_empty()).enumerate() {
-            let alone = if line.len() == 1 { 3 * scale } else { dots };
+            let alone = if line.len() == 1 { 3 * SCALE } else { dots };
             let filled = LineSeries::new(line.iter().copied(), style.filled()).point_size(alone);
             let series = chart.draw_series(filled)?;
             if part == 0 {
-                let length = 18 * scale as i32;
+                let length = 18 * SCALE as i32;
                 let key = move |(x, y)| PathElement::new(vec![(x, y), (x + length, y)], style);
                 series.label(curve.label.as_str()).legend(key);
             }
@@ -233,11 +233,11 @@ where
         chart
             .configure_series_labels()
             .position(panel.legend.clone())
-            .margin(8 * scale)
-            .legend_area_size(26 * scale)
-            .label_font(font(13))
+            .margin(8 * SCALE)
+            .legend_area_size(26 * SCALE)
+            .label_font(font(15))
             .background_style(WHITE.mix(0.85))
-            .border_style(GRID.stroke_width(scale))
+            .border_style(GRID.stroke_width(SCALE))
             .draw()?;
     }
     Ok(())
@@ -246,7 +246,7 @@ where
 /// A number at an axis: as short as it can be.
 fn number(value: f64) -> String {
     // ticks are multiples of a step, with the rounding noise of the multiplication
-    let rounded = format!("{value:.3e}").parse().unwrap_or(value);
+    let rounded = format!("{value:.6e}").parse().unwrap_or(value);
     if rounded != 0.0 && !(1e-2..1e5).contains(&f64::abs(rounded)) {
         format!("{rounded:e}")
     } else {

@@ -78,7 +78,7 @@ pub struct ProgressLine<W: Write> {
     steps: Option<usize>,
     /// Steps of the epoch so far.
     seen: usize,
-    /// When the first step was done, which is not counted in the time of a step: it compiles.
+    /// When the first step was done, which the bar does not count in the time of a step: it compiles.
     first: Option<Duration>,
     /// When the bar was drawn last.
     drawn: Option<Duration>,
@@ -126,7 +126,7 @@ impl<W: Write> ProgressLine<W> {
     /// [`Error::Io`].
     pub fn step(&mut self, step: usize, elapsed: Duration, logs: &[(impl AsRef<str>, f64)]) -> Result<(), Error> {
         self.seen = step;
-        if step == 1 {
+        if step == 1 && self.verbose == Verbose::Bar {
             self.first = Some(elapsed);
         }
         let recent = self.drawn.is_some_and(|drawn| elapsed.saturating_sub(drawn) < INTERVAL);

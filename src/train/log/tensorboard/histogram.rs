@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn ends_are_those_of_tensorflow() {
-        // `len(tf.histogram buckets)` is 1551: 775 of either sign and zero
+        // 774 powers, as ln(1e32)/ln(1.1) is 773.1, and the largest number, of either sign; and zero
         assert_eq!(LIMITS.len(), 1551);
         assert_eq!((LIMITS[775], LIMITS[776], LIMITS[774]), (0.0, 1e-12, -1e-12));
         assert!(LIMITS.is_sorted());
