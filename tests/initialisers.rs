@@ -151,6 +151,7 @@ fn orthogonal_ones() {
 /// `torch.nn.init.calculate_gain` of PyTorch 2.15.
 #[test]
 fn gains_are_pytorchs() {
+    #[allow(clippy::approx_constant)] // what PyTorch printed
     let published = [
         (Nonlinearity::Linear, 1.0),
         (Nonlinearity::Sigmoid, 1.0),

@@ -58,7 +58,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Operands`]; [`Error::Option`] unless `low < high`.
     pub fn hardtanh(&mut self, x: Value, low: f32, high: f32) -> Result<Value, Error> {
-        if !(low < high) {
+        if low >= high || low.is_nan() || high.is_nan() {
             return Err(option("hardtanh", format!("the lower limit {low} must be below the upper limit {high}")));
         }
         let (low, high) = (self.scalar(low)?, self.scalar(high)?);
@@ -164,7 +164,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Operands`]; [`Error::Option`] for a negative lambda.
     pub fn softshrink(&mut self, x: Value, lambda: f32) -> Result<Value, Error> {
-        if !(lambda >= 0.0) {
+        if lambda < 0.0 || lambda.is_nan() {
             return Err(option("lambda", format!("must be at least 0, got {lambda}")));
         }
         let lambda = self.scalar(lambda)?;

@@ -12,11 +12,14 @@ use crate::types::DType;
 
 /// The operand whose elements must be below a number, and that number.
 pub(super) fn limited(graph: &Graph, node: &Node) -> Option<(Value, usize)> {
-    match node.op {
-        Op::OneHot(classes) => Some((node.operands[0], classes)),
-        Op::Gather => Some((node.operands[1], graph.ty(node.operands[0]).shape.0[0])),
-        Op::ScatterAdd(rows) => Some((node.operands[1], rows)),
-        _ => None,
+    if let Op::OneHot(classes) = node.op {
+        Some((node.operands[0], classes))
+    } else if let Op::ScatterAdd(rows) = node.op {
+        Some((node.operands[1], rows))
+    } else if node.op == Op::Gather {
+        Some((node.operands[1], graph.ty(node.operands[0]).shape.0[0]))
+    } else {
+        None
     }
 }
 

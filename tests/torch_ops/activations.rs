@@ -26,6 +26,7 @@ fn values_and_derivatives() {
 }
 
 /// The name in `torch.nn.functional`, values, derivatives.
+#[allow(clippy::approx_constant)] // what PyTorch printed
 const PUBLISHED: [(&str, Activation, &[f64], &[f64]); 16] = [
     (
         "elu",
