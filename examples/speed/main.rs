@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use outrigger::codegen::Isa;
 use outrigger::compile::Options;
-use outrigger::models::{Model, ResNetCifar, by_name};
+use outrigger::models::{Classifier, ResNetCifar, by_name};
 use outrigger::train::parse_layers;
 use outrigger::{Error, Precision, Team};
 use serde::Serialize;
@@ -71,7 +71,7 @@ struct Args {
 }
 
 impl Args {
-    fn model(&self) -> Result<Box<dyn Model>, Error> {
+    fn model(&self) -> Result<Box<dyn Classifier>, Error> {
         match &self.layers {
             Some(layers) => Ok(Box::new(ResNetCifar { layers: parse_layers(layers)?, ..ResNetCifar::default() })),
             None => Ok(Box::new(by_name(&self.model)?)),

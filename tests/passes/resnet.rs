@@ -2,7 +2,7 @@
 
 use outrigger::compile::{Options, compile};
 use outrigger::graph::{ConvOptions, Value};
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::nn::Form;
 use outrigger::ops::{Anchor, BatchNorm, Fused, Init, Op, Output, Step};
 use outrigger::passes::{PassOptions, optimise};
