@@ -50,31 +50,36 @@ fn modules_are_named_by_their_fields_or_by_their_class() {
 #[test]
 fn a_network_is_a_layer_with_its_own_weights() {
     let x = Input::torch("x", [4]);
-    let tower = Network::new("tower", &x, &Linear::new(3).name("fc").call(&x).unwrap()).unwrap();
+    let tower = Network::new("tower", &x, &Linear::new(3).call(&x).unwrap()).unwrap();
     let (left, right) = (Input::torch("left", [4]), Input::torch("right", [4]));
     let both = [tower.call(&left).unwrap(), tower.call(&right).unwrap()];
     let difference = Subtract::new().call(&both[..]).unwrap();
     let twins = Network::new("twins", [&left, &right], &difference).unwrap();
-    assert_eq!(parameters(&twins), ["tower.fc.weight", "tower.fc.bias"], "one set of weights");
+    assert_eq!(parameters(&twins), ["tower.dense.weight", "tower.dense.bias"], "one set of weights");
     let sample: &[f32] = &[1.0, -2.0, 3.0, 0.5];
     close(&output(&twins, 1, &[sample, sample], &[]), &[0.0; 3], "equal inputs");
-    let ones: &[(&str, &[f32])] = &[("tower.fc.weight", &[1.0; 12])];
+    let ones: &[(&str, &[f32])] = &[("tower.dense.weight", &[1.0; 12])];
     close(&output(&twins, 1, &[sample, &[0.0; 4]], ones), &[2.5; 3], "the sum of the difference");
 
     // a field of a struct; what was frozen stays so
     let mut frozen = tower.clone();
-    assert_eq!(frozen.freeze("fc"), 1);
+    assert_eq!(frozen.freeze("dense"), 1);
     let tuned = Sequential::new().named("backbone", frozen).named("head", Linear::new(2));
     let tuned = Network::of(&tuned, x.clone()).unwrap();
     assert_eq!(parameters(&tuned), ["head.weight", "head.bias"]);
-    assert!(tuned.graph(1, Mode::Train).unwrap().source("backbone.fc.weight").is_ok());
+    assert!(tuned.graph(1, Mode::Train).unwrap().source("backbone.dense.weight").is_ok());
 
     let error = tower.apply([&left, &right]).unwrap_err().to_string();
     assert!(error.contains("tower") && error.contains("takes 1 inputs, got 2"), "{error}");
     let wide = Input::torch("wide", [2, 4, 4]);
-    let conv = Network::new("conv", &wide, &Conv2d::new(1, 3).name("c").call(&wide).unwrap()).unwrap();
-    let error = conv.call(&x).unwrap_err().to_string();
-    assert!(error.contains("conv.c cannot be called on [4]") || error.contains("c cannot be called on [4]"), "{error}");
+    let stem = Network::new("stem", &wide, &Conv2d::new(1, 3).call(&wide).unwrap()).unwrap();
+    let error = stem.call(&x).unwrap_err().to_string();
+    assert!(error.contains("stem.conv2d cannot be called on [4]"), "{error}");
+
+    // a layer with a name of its own keeps it, so that files fit by name
+    let named = Network::new("tower", &x, &Linear::new(3).name("fc").call(&x).unwrap()).unwrap();
+    let around = Network::new("around", &left, &named.call(&left).unwrap()).unwrap();
+    assert_eq!(parameters(&around), ["fc.weight", "fc.bias"]);
 }
 
 #[test]
