@@ -1,6 +1,6 @@
 //! What training leaves alone costs no backward pass.
 
-use outrigger::models::{self, Model};
+use outrigger::models::{self, Classifier};
 use outrigger::nn::Network;
 use outrigger::ops::{Anchor, Op};
 use outrigger::train::optimizer::{Optimizer, Sgd, training_graph};
