@@ -138,7 +138,7 @@ impl<'f> Golden<'f> {
         let errors: Result<Vec<f64>, Error> = golden
             .names()
             .map(|name| {
-                let actual = self.layout.to_file(&session.get(&format!("grad/{name}"))?)?;
+                let actual = self.layout.to_file(name, &session.get(&format!("grad/{name}"))?)?;
                 self.relative(&actual, &format!("step1/grad/{name}"))
             })
             .collect();
@@ -151,7 +151,7 @@ impl<'f> Golden<'f> {
         let mut errors = Vec::new();
         for (name, _) in store.entries().iter().filter(|(name, _)| model.source(name).is_ok()) {
             if !is_idle_bias(name) {
-                errors.push(self.relative(&self.layout.to_file(&store.get(name)?)?, &format!("{prefix}{name}"))?);
+                errors.push(self.relative(&self.layout.to_file(name, &store.get(name)?)?, &format!("{prefix}{name}"))?);
             }
         }
         Ok(largest(errors))
