@@ -22,6 +22,7 @@
 //! | define a network of layers | [`nn`]: `Sequential`, layers called on symbols, `Module`; [`prelude`] |
 //! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`models::by_name`] |
+//! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
@@ -85,6 +86,7 @@ pub mod codegen;
 pub mod compile;
 pub mod data;
 pub mod error;
+pub mod formats;
 pub mod graph;
 pub mod models;
 pub mod nn;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, nearest};
 use crate::graph::Graph;
-use crate::ops::Op;
+use crate::ops::{Op, Random};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 use outrigger_runtime::State;
@@ -12,6 +12,43 @@ use outrigger_runtime::State;
 mod initial;
 
 use initial::initial;
+
+/// Names of the `f32[]` buffers that hold Adam's `1 - beta1^t` and `1 - beta2^t`.
+pub const BIAS_CORRECTIONS: [&str; 2] = ["adam.bias_correction1", "adam.bias_correction2"];
+/// Name of the `f32[]` buffer that holds SGD's `1 - dampening` after the first step.
+pub(crate) const SGD_GAIN: &str = "sgd.gain";
+/// Name of the `i32[]` buffer that counts the steps of Adagrad with a learning rate that decays.
+pub(crate) const ADAGRAD_STEP: &str = "adagrad.step";
+/// Name of the `f32[]` buffer that holds the decay of averaged weights, 0 in the first step.
+pub(crate) const EMA_DECAY: &str = "ema.decay";
+
+/// Last parts of the names of buffers that are kept for a parameter: `<parameter>.exp_avg`.
+const OF_PARAMETERS: [&str; 9] = [
+    "exp_avg",
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+    "momentum_buffer",
+    "square_avg",
+    "grad_avg",
+    "square_sum",
+    "ema",
+    GRADIENT,
+];
+/// Last part of the name of the buffer that sums a parameter's gradients.
+pub const GRADIENT: &str = "grad";
+/// Names of states that are kept once.
+const SHARED: [&str; 6] = [BIAS_CORRECTIONS[0], BIAS_CORRECTIONS[1], SGD_GAIN, ADAGRAD_STEP, EMA_DECAY, Random::STEP];
+
+/// The parameter that the state `name` is kept for: `fc.weight` for `fc.weight.exp_avg`.
+pub(crate) fn kept_for(name: &str) -> Option<&str> {
+    name.rsplit_once('.').filter(|(_, last)| OF_PARAMETERS.contains(last)).map(|(parameter, _)| parameter)
+}
+
+/// Whether the state `name` belongs to training and not to the model: moments, averages, bias corrections, counters.
+/// A model runs without it, and continues training only with it.
+pub fn is_training_state(name: &str) -> bool {
+    kept_for(name).is_some() || SHARED.contains(&name)
+}
 
 /// State shared by the programs that train and evaluate a model. Cloning shares it.
 #[derive(Clone)]

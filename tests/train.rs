@@ -52,7 +52,8 @@ fn models_have_the_frameworks_names_and_shapes() {
             .into_iter()
             .map(|name| {
                 let shape = graph.value_type(graph.source(&name).unwrap()).unwrap().shape.clone();
-                (name, layout.file_shape(&shape))
+                let shape = layout.file_shape(&name, &shape);
+                (name, shape)
             })
             .collect();
         ours.sort_by(|a, b| a.0.cmp(&b.0));
@@ -117,7 +118,7 @@ fn the_first_golden_step_in_f64() {
         for name in states(&graph) {
             let ty = graph.value_type(graph.source(&name).unwrap()).unwrap();
             let value = match model.contains(&name) {
-                true => layout.from_file(&file.tensor(&format!("init/{name}")).unwrap()).unwrap(),
+                true => layout.from_file(&name, &file.tensor(&format!("init/{name}")).unwrap()).unwrap(),
                 false => Tensor::full(ty.shape.clone(), 0.0),
             };
             state.insert(name, value);
@@ -134,7 +135,7 @@ fn the_first_golden_step_in_f64() {
         let losses: Vec<f64> = serde_json::from_str(file.meta("losses").unwrap()).unwrap();
         let loss = run.output("loss").unwrap().data[0];
         assert!((loss - losses[0]).abs() < 1e-6 * losses[0], "{loss} {}", losses[0]);
-        let expected = |name: &str| layout.from_file(&file.tensor(name).unwrap()).unwrap().to_f64();
+        let expected = |name: &str| layout.from_file(name, &file.tensor(name).unwrap()).unwrap().to_f64();
         for name in file.section("step1/grad/").names() {
             let error =
                 distance(&run.output(&format!("grad/{name}")).unwrap().data, &expected(&format!("step1/grad/{name}")));

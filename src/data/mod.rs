@@ -59,6 +59,7 @@ pub use generator::{Flow, ImageDataGenerator};
 pub use idx::{FASHION_MNIST, IdxDataset, MNIST, read_idx};
 pub use images::{Images, Split};
 pub use loader::{DataLoader, Epoch, LoaderOptions};
+pub(crate) use npy::Numbers;
 pub use npy::{Npy, read_npz};
 pub use random::Random;
 pub use sample::sample;

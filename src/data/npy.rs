@@ -29,9 +29,12 @@ pub struct Npy {
     values: Numbers,
 }
 
+/// Values of an array, widened to one of three types.
 #[derive(Debug, Clone, PartialEq)]
-enum Numbers {
+pub(crate) enum Numbers {
+    /// Unsigned bytes and booleans.
     Bytes(Vec<u8>),
+    /// All other integers.
     Integers(Vec<i64>),
     /// As f32, rounded.
     Floats(Vec<f32>),
@@ -80,7 +83,13 @@ impl Npy {
         values.into_iter().enumerate().map(label).collect()
     }
 
-    fn parse(mut reader: impl Read, origin: String) -> Result<Npy, DataError> {
+    /// The extents and the values as they were read.
+    pub(crate) fn into_parts(self) -> (Vec<usize>, Numbers) {
+        (self.shape, self.values)
+    }
+
+    /// Reads a `.npy` file; `origin` names it in errors.
+    pub(crate) fn parse(mut reader: impl Read, origin: String) -> Result<Npy, DataError> {
         let bad = |reason: String| DataError::Format { file: origin.clone(), reason };
         let mut take = |count: usize, what: &str| {
             let mut bytes = vec![0; count];

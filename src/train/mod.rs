@@ -1,4 +1,5 @@
-//! Training: the step program and its state, schedules, metrics, logs, and weight files.
+//! Training: the step program and its state, schedules, metrics, logs; weight files are in
+//! [`formats`](crate::formats).
 //!
 //! ```text
 //!   Recipe ─▶ Model, Optimizer, DataLoader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
@@ -6,10 +7,8 @@
 //!      └──────── WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
 //! ```
 
-mod atomic;
 pub mod callback;
 mod ema;
-mod layout;
 pub mod log;
 pub mod metrics;
 mod model;
@@ -17,15 +16,13 @@ pub mod optimizer;
 mod recipe;
 pub mod schedule;
 mod trainer;
-mod weights;
 
+pub use crate::formats::{Layout, Restore, WeightFile};
 pub use callback::Callback;
 pub use ema::swap_ema;
-pub use layout::Layout;
 pub use model::{
     Batches, FitOptions, Logs, LossFunction, Metrics, Model, ModelOptions, Objective, Objectives, Tensors,
 };
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
 pub use trainer::{Outcome, Trainer, TrainerOptions};
-pub use weights::{Restore, WeightFile};

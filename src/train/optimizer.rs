@@ -14,6 +14,7 @@ use crate::autodiff::gradients;
 use crate::error::Error;
 use crate::graph::{Graph, Value};
 use crate::ops::{Binary, Init, Op, Random};
+use crate::store::{ADAGRAD_STEP, EMA_DECAY, SGD_GAIN};
 use crate::tensor::Tensor;
 
 mod emit;
@@ -23,6 +24,7 @@ mod rule;
 mod tuned;
 
 pub use group::ParameterGroup;
+pub use crate::store::{BIAS_CORRECTIONS, GRADIENT, is_training_state};
 pub use kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
 pub use tuned::Tuned;
 
@@ -30,38 +32,6 @@ pub use tuned::Tuned;
 pub const LEARNING_RATE: &str = "lr";
 /// Name of the output that holds the loss.
 pub const LOSS: &str = "loss";
-/// Names of the `f32[]` buffers that hold Adam's `1 - beta1^t` and `1 - beta2^t`.
-pub const BIAS_CORRECTIONS: [&str; 2] = ["adam.bias_correction1", "adam.bias_correction2"];
-
-/// Name of the `f32[]` buffer that holds SGD's `1 - dampening` after the first step.
-const SGD_GAIN: &str = "sgd.gain";
-/// Name of the `i32[]` buffer that counts the steps of Adagrad with a learning rate that decays.
-const ADAGRAD_STEP: &str = "adagrad.step";
-/// Name of the `f32[]` buffer that holds the decay of averaged weights, 0 in the first step.
-const EMA_DECAY: &str = "ema.decay";
-
-/// Last parts of the names of buffers that are kept for a parameter: `<parameter>.exp_avg`.
-const OF_PARAMETERS: [&str; 9] = [
-    "exp_avg",
-    "exp_avg_sq",
-    "max_exp_avg_sq",
-    "momentum_buffer",
-    "square_avg",
-    "grad_avg",
-    "square_sum",
-    "ema",
-    GRADIENT,
-];
-/// Names of states that are kept once.
-const SHARED: [&str; 6] = [BIAS_CORRECTIONS[0], BIAS_CORRECTIONS[1], SGD_GAIN, ADAGRAD_STEP, EMA_DECAY, Random::STEP];
-
-/// Whether the state `name` belongs to training and not to the model: moments, averages, bias corrections, counters.
-/// A model runs without it, and continues training only with it.
-pub fn is_training_state(name: &str) -> bool {
-    let of_parameter = name.rsplit_once('.').is_some_and(|(_, last)| OF_PARAMETERS.contains(&last));
-    of_parameter || SHARED.contains(&name)
-}
-
 /// What a training graph holds besides the forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingOptions {
@@ -169,9 +139,6 @@ pub fn update_graph(model: &Graph, options: &TrainingOptions) -> Result<Graph, E
     }
     update(graph, &parameters, &grads, options)
 }
-
-/// Last part of the name of the buffer that sums a parameter's gradients.
-pub const GRADIENT: &str = "grad";
 
 fn gradient_buffer(graph: &mut Graph, parameter: Value) -> Result<Value, Error> {
     let op = Op::Buffer(graph.ty(parameter).clone(), Init::ZEROS);

@@ -7,11 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::layout::Layout;
 use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
-use super::weights::WeightFile;
 use crate::data::{Compose, DataLoader, Images, LoaderOptions, PaddingMode, RandomCrop, RandomHorizontalFlip};
 use crate::error::Error;
+use crate::formats::{Layout, WeightFile};
 use crate::models::{MOST_BLOCKS, ResNetCifar};
 use crate::nn::Form;
 use crate::types::Precision;

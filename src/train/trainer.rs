@@ -17,12 +17,11 @@ use std::sync::Arc;
 
 use outrigger_runtime::Team;
 
-use super::layout::Layout;
 use super::metrics::count_correct;
 use super::optimizer::{LEARNING_RATE, LOSS, Optimizer, ParameterGroup, TrainingOptions, training_graph_with};
-use super::weights::{Restore, WeightFile};
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
+use crate::formats::{Layout, Restore, WeightFile};
 use crate::graph::Graph;
 use crate::models::Classifier;
 use crate::session::Session;
@@ -211,7 +210,7 @@ impl<M: Classifier> Trainer<M> {
         metadata.insert("step".to_string(), self.steps.to_string());
         WeightFile::of_store(&self.store, layout, metadata)?.write(path)
     }
-    /// Takes the state from a file, in the layout that it names (without one, as [`Layout::Native`]).
+    /// Takes the state from a file, in the layout that it names or that its names suggest.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when it is not this model's, or for [`Restore::Everything`] not a whole checkpoint.
@@ -220,7 +219,7 @@ impl<M: Classifier> Trainer<M> {
             Restore::Everything => file.meta_as("step")?,
             Restore::Model => self.steps,
         };
-        file.restore(&self.store, file.layout().unwrap_or(Layout::Native), what)?;
+        file.restore(&self.store, file.assumed_layout(), what)?;
         self.steps = steps;
         Ok(())
     }

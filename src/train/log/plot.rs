@@ -25,7 +25,7 @@ use plotters::style::register_font;
 
 use super::history::{History, higher_is_better};
 use crate::error::Error;
-use crate::train::atomic;
+use crate::formats::atomic;
 
 /// Width and height of a panel.
 const PANEL: (u32, u32) = (420, 300);

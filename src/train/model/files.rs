@@ -8,9 +8,8 @@ use super::torch::is_gradient;
 use crate::error::Error;
 use crate::nn::Form;
 use crate::tensor::Tensor;
-use crate::train::layout::Layout;
+use crate::formats::{Layout, Restore, WeightFile};
 use crate::train::optimizer::is_training_state;
-use crate::train::weights::{Restore, WeightFile};
 
 impl Model {
     /// Writes parameters and running statistics as safetensors, with names and layouts of the network's framework.

@@ -10,7 +10,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Writes `parts` one after another to a temporary file beside `path`, makes sure that it is on disk, and renames
 /// it to `path`. After an error `path` is as it was.
-pub(super) fn write_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+pub(crate) fn write_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let temporary = path.with_file_name(format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id()));

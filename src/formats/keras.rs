@@ -1,0 +1,166 @@
+//! What Keras calls the variables of a layer, and where it puts them in a `.weights.h5` file.
+//!
+//! ```text
+//!   layers/conv2d_1/vars  (name: "stem")     ◀─▶   stem/kernel  [3, 3, 3, 16]
+//!     0  [3, 3, 3, 16]                             stem/bias    [16]
+//!     1  [16]
+//! ```
+//!
+//! A group is numbered by its class, in the order of the model's layers, and its variables in the order in which the
+//! layer made them. What people know a layer by is its name, an attribute of the group; older files do not have it,
+//! and then the architecture beside the weights (`config.json` of a `.keras` archive) tells, or else the group's own
+//! name has to do. The order of layers is Keras's: a group's number need not be that of the layer in it (of a residual
+//! block, `conv2d_6` may lie in the group `conv2d_7`), so a file of another network in this form needs the groups
+//! of its architecture, [`WeightFile::with_keras_architecture`].
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::file::WeightFile;
+use crate::error::Error;
+
+/// Metadata key of the groups: a JSON dictionary, layer to group.
+const GROUPS: &str = "keras_groups";
+
+/// The deepest nesting of models that is followed.
+const DEEPEST: usize = 16;
+
+/// Names of the variables of a class, by the stem of its group's name, in Keras's order. Of fewer variables than names
+/// the first are meant (no bias).
+const VARIABLES: [(&[&str], &[&str]); 7] = [
+    (&["conv1d", "conv2d", "conv3d", "dense", "einsum_dense", "depthwise_conv1d", "depthwise_conv2d"], &["kernel", "bias"]),
+    (&["conv1d_transpose", "conv2d_transpose", "conv3d_transpose"], &["kernel", "bias"]),
+    (&["separable_conv1d", "separable_conv2d"], &["depthwise_kernel", "pointwise_kernel", "bias"]),
+    (&["layer_normalization", "group_normalization"], &["gamma", "beta"]),
+    (&["embedding"], &["embeddings"]),
+    (&["p_re_lu"], &["alpha"]),
+    (&["lstm_cell", "gru_cell", "simple_rnn_cell"], &["kernel", "recurrent_kernel", "bias"]),
+];
+
+/// Where variables stand that are not numbered by a list above: batch norms, which may lack the first two.
+const BATCH_NORM: [&str; 4] = ["gamma", "beta", "moving_mean", "moving_variance"];
+
+/// A layer of an architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layer {
+    pub(super) name: String,
+    /// Of a batch norm, whether it has a scale and a shift.
+    pub(super) scale: bool,
+    pub(super) center: bool,
+}
+
+/// The class in a group's name: `conv2d` of `conv2d_12`.
+pub(super) fn stem(group: &str) -> &str {
+    match group.rsplit_once('_') {
+        Some((stem, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => stem,
+        _ => group,
+    }
+}
+
+/// The name of variable `index` of `count` in a group. A variable of an unknown class keeps its number.
+///
+/// A batch norm of three variables has no scale, as those of Keras's own applications, unless `layer` says otherwise.
+pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&Layer>) -> String {
+    let names: Vec<&str> = match stem(group) {
+        "batch_normalization" => {
+            let (scale, center) = layer.map_or((count > 3, count > 2), |layer| (layer.scale, layer.center));
+            let has = [scale, center, true, true];
+            BATCH_NORM.iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| *name).collect()
+        }
+        stem => {
+            let known = VARIABLES.iter().find(|(stems, _)| stems.contains(&stem));
+            known.map_or(Vec::new(), |(_, names)| names.to_vec())
+        }
+    };
+    match names.get(index) {
+        Some(name) if count <= names.len() => (*name).to_string(),
+        _ => index.to_string(),
+    }
+}
+
+/// The number of a variable among those of its layer, to sort them by: Keras's order.
+pub(super) fn rank(variable: &str) -> usize {
+    const ORDER: [&str; 10] = [
+        "kernel", "embeddings", "alpha", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "bias", "gamma",
+        "beta", "moving_mean",
+    ];
+    let known = ORDER.iter().position(|name| *name == variable);
+    known.unwrap_or_else(|| ORDER.len() + variable.parse().unwrap_or(0))
+}
+
+/// Keras's `to_snake_case`, which makes group names of class names: `Conv2DTranspose` is `conv2d_transpose`.
+pub(super) fn snake_case(class: &str) -> String {
+    let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let mut name = String::new();
+    for (i, letter) in letters.iter().enumerate() {
+        let (before, after) = (i.checked_sub(1).map(|i| letters[i]), letters.get(i + 1));
+        let starts_word = letter.is_uppercase() && after.is_some_and(|c| c.is_lowercase());
+        let ends_word = letter.is_uppercase() && before.is_some_and(char::is_lowercase);
+        if before.is_some_and(|c| c != '_') && (starts_word || ends_word) {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// The layers of an architecture by the paths of their groups, such as `layers/conv2d_1`.
+///
+/// # Errors
+/// A text that is no JSON of a Keras model.
+pub(super) fn groups(architecture: &str) -> Result<BTreeMap<String, Layer>, String> {
+    let model: Value = serde_json::from_str(architecture).map_err(|e| format!("is no JSON: {e}"))?;
+    if !model["config"]["layers"].is_array() {
+        return Err("has no \"config\" with \"layers\"".to_string());
+    }
+    let mut found = BTreeMap::new();
+    collect(&model, "", 0, &mut found);
+    Ok(found)
+}
+
+fn collect(model: &Value, path: &str, depth: usize, found: &mut BTreeMap<String, Layer>) {
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    for layer in model["config"]["layers"].as_array().into_iter().flatten() {
+        let config = &layer["config"];
+        let stem = snake_case(layer["class_name"].as_str().unwrap_or(""));
+        let count = used.entry(stem.clone()).or_insert(0);
+        let group = if *count == 0 { format!("{path}layers/{stem}") } else { format!("{path}layers/{stem}_{count}") };
+        *count += 1;
+        let flag = |key: &str| config[key].as_bool().unwrap_or(true);
+        if let Some(name) = config["name"].as_str() {
+            found.insert(group.clone(), Layer { name: name.to_string(), scale: flag("scale"), center: flag("center") });
+        }
+        if depth < DEEPEST {
+            collect(layer, &format!("{group}/"), depth + 1, found);
+        }
+    }
+}
+
+impl WeightFile {
+    /// Remembers where Keras looks for the layers of a model, for a `.weights.h5` file of these tensors.
+    /// `architecture` is what Keras's `model.to_json()` returns. Files that Keras wrote need no such thing.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a text that is no such architecture.
+    pub fn with_keras_architecture(mut self, architecture: &str) -> Result<WeightFile, Error> {
+        let found = groups(architecture).map_err(|reason| self.error(format!("the architecture {reason}")))?;
+        // a layer within a model has that model's name before its own
+        let full = |group: &str| {
+            let parents = group.match_indices("/layers/").map(|(end, _)| &group[..end]).chain([group]);
+            let names = parents.filter_map(|path| Some(found.get(path)?.name.as_str()));
+            names.collect::<Vec<_>>().join("/")
+        };
+        self.set_groups(found.keys().map(|group| (full(group), group.clone())).collect());
+        Ok(self)
+    }
+
+    /// Groups by the names of their layers, as far as they are known.
+    pub(super) fn groups(&self) -> BTreeMap<String, String> {
+        self.metadata.get(GROUPS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn set_groups(&mut self, groups: BTreeMap<String, String>) {
+        self.metadata.insert(GROUPS.to_string(), serde_json::json!(groups).to_string());
+    }
+}
