@@ -247,7 +247,7 @@ fn weights_are_loaded_by_name_with_a_report() {
 #[test]
 fn what_is_no_state_dict_is_refused_with_a_reason() {
     for (name, parts) in [
-        ("torch_module.pt", ["data.pkl, byte ", "names `torch.nn.modules.linear.Linear`", "state_dict"]),
+        ("torch_module.pt", ["data.pkl: byte 2: ", "names `torch.nn.modules.linear.Linear`", "state_dict"]),
         ("torch_legacy.pt", ["torch_legacy.pt: ", "before 1.6", "again"]),
         ("make_torch.py", ["make_torch.py: ", "not a whole safetensors file", "bytes"]),
     ] {
