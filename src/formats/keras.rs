@@ -79,6 +79,31 @@ pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&L
     }
 }
 
+/// Whether groups of this stem are of a class with known variables.
+pub(super) fn is_class(stem: &str) -> bool {
+    stem == "batch_normalization" || VARIABLES.iter().any(|(stems, _)| stems.contains(&stem))
+}
+
+/// A class that has such variables, given with their numbers of axes.
+pub(super) fn class_of(variables: &[(&str, usize)]) -> Option<&'static str> {
+    let axes = |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, axes)| *axes);
+    match (axes("kernel"), axes("gamma").or(axes("beta")), axes("moving_mean")) {
+        (Some(2), ..) => Some("dense"),
+        (Some(3), ..) => Some("conv1d"),
+        (Some(4), ..) => Some("conv2d"),
+        (Some(5), ..) => Some("conv3d"),
+        (_, _, Some(_)) => Some("batch_normalization"),
+        (_, Some(_), None) => Some("layer_normalization"),
+        _ => axes("embeddings").map(|_| "embedding"),
+    }
+}
+
+/// Sorts `layer10` behind `layer9`.
+pub(super) fn natural_order(name: &str) -> Vec<(u64, String)> {
+    let pieces = name.split_inclusive(|c: char| !c.is_ascii_digit());
+    pieces.map(|piece| (piece.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0), piece.to_string())).collect()
+}
+
 /// The number of a variable among those of its layer, to sort them by: Keras's order.
 pub(super) fn rank(variable: &str) -> usize {
     const ORDER: [&str; 10] = [
