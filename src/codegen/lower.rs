@@ -13,6 +13,7 @@ use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::Nest;
 use super::nest_ops;
+use super::pool::Pooling;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
@@ -31,6 +32,7 @@ pub(super) enum Kernel {
     Map(Map),
     Maps(Maps),
     Rows(RowSum),
+    Pool(Pooling),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -53,6 +55,7 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::Pool(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -69,6 +72,7 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::Pool(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -187,6 +191,10 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Channels(kernel), 1, 0))
         }
         op => {
+            if let Some(pooling) = Pooling::new(op, &operands, &results[0]) {
+                let chunks = pooling.chunks;
+                return Ok(single(step, Kernel::Pool(pooling), chunks, 0));
+            }
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
             let calls = nests
                 .into_iter()
@@ -265,6 +273,7 @@ impl Lowered {
                 Kernel::Forward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::WinogradForward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::Map(map) => map.cut(images),
+                Kernel::Pool(pooling) => pooling.cut(images),
                 Kernel::Nest(nest) => {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images

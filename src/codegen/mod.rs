@@ -53,6 +53,7 @@ mod nest_emit;
 mod nest_ops;
 mod pack;
 mod pairs;
+mod pool;
 mod region;
 mod region_wide;
 mod rows;
@@ -279,6 +280,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
         Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
+        Unit::Kernel(Kernel::Pool(pooling)) => pooling.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
