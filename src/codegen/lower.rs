@@ -2,11 +2,10 @@
 
 use super::algorithm::{Choice, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, PANEL, padded};
+use super::conv::Bound;
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::half::Element;
-use super::isa::Isa;
 use super::lower_conv;
 use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
@@ -17,6 +16,7 @@ use super::pool::Pooling;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
+use super::transpose::Transposition;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
 use super::winograd_weight::WeightTransform;
@@ -33,6 +33,7 @@ pub(super) enum Kernel {
     Maps(Maps),
     Rows(RowSum),
     Pool(Pooling),
+    Transpose(Transposition),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -56,6 +57,7 @@ impl Kernel {
             | Kernel::Maps(_)
             | Kernel::Rows(_)
             | Kernel::Pool(_)
+            | Kernel::Transpose(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -73,6 +75,7 @@ impl Kernel {
             | Kernel::Maps(_)
             | Kernel::Rows(_)
             | Kernel::Pool(_)
+            | Kernel::Transpose(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -179,7 +182,11 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
+        Op::MatMul(m) => {
+            let kernel = Product::new(settings.isa.vectors(), *m, &operands[0], &operands[1]);
+            let (chunks, flops) = (kernel.chunks, kernel.flops());
+            Ok(single(step, Kernel::Product(kernel), chunks, flops))
+        }
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -191,6 +198,13 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Channels(kernel), 1, 0))
         }
         op => {
+            if let Op::Transpose(permutation) = op
+                && let Some(kernel) = Transposition::of_axes(permutation, &operands[0].shape)
+                && matches!(results[0].dtype, DType::F32 | DType::I32)
+            {
+                let chunks = kernel.chunks;
+                return Ok(single(step, Kernel::Transpose(kernel), chunks, 0));
+            }
             if let Some(pooling) = Pooling::new(op, &operands, &results[0]) {
                 let chunks = pooling.chunks;
                 return Ok(single(step, Kernel::Pool(pooling), chunks, 0));
@@ -284,6 +298,7 @@ impl Lowered {
                 | Kernel::Product(_)
                 | Kernel::Maps(_)
                 | Kernel::Rows(_)
+                | Kernel::Transpose(_)
                 | Kernel::Channels(_) => false,
             };
             if !fits {
@@ -298,30 +313,4 @@ impl Lowered {
     pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
         self.packs.iter().chain(&self.calls)
     }
-}
-
-fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {
-    let (a, b): (&TensorType, &TensorType) = (&step.operands[0].ty, &step.operands[1].ty);
-    let (m, k, n) = attributes.extents(a, b);
-    let batch = a.shape.elements() / (m * k);
-    let batched_b = b.shape.rank() > 2;
-    let matrices = if batched_b { batch } else { 1 };
-    let mut lowered = Lowered::default();
-    let mut arguments = arguments(step);
-    let mut at = 1;
-    if attributes.trans_b || !n.is_multiple_of(PANEL) {
-        let floats = matrices * k * padded(n);
-        let pack = if attributes.trans_b {
-            nest_ops::pack_transposed(matrices, n, k, padded(n))
-        } else {
-            nest_ops::pack(matrices * k, n, padded(n))
-        };
-        at = lowered.pack(pack, &mut arguments, 1, floats);
-    }
-    let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
-    product.chunks = product.natural_chunks();
-    let chunks = product.chunks;
-    let flops = 2 * (batch * m * k * n) as u64;
-    lowered.calls.push(Call { kernel: Kernel::Product(product), arguments, chunks, flops, kind: "matmul" });
-    lowered
 }

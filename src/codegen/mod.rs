@@ -65,6 +65,7 @@ mod tile;
 mod tile_clif;
 mod tile_wide;
 mod transform;
+mod transpose;
 mod winograd;
 mod winograd_backward;
 mod winograd_filter;
@@ -281,6 +282,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Pool(pooling)) => pooling.emit(&mut e),
+        Unit::Kernel(Kernel::Transpose(transposition)) => transposition.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
