@@ -55,6 +55,7 @@ mod nest_emit;
 mod nest_ops;
 mod pack;
 mod pairs;
+mod pool;
 mod random;
 mod region;
 mod region_wide;
@@ -67,6 +68,7 @@ mod tile;
 mod tile_clif;
 mod tile_wide;
 mod transform;
+mod transpose;
 mod winograd;
 mod winograd_backward;
 mod winograd_filter;
@@ -284,6 +286,8 @@ fn compile_unit(
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::RowMove(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Fold(fold)) => fold.emit(&mut e),
+        Unit::Kernel(Kernel::Pool(pooling)) => pooling.emit(&mut e),
+        Unit::Kernel(Kernel::Transpose(transposition)) => transposition.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),

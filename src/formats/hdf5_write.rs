@@ -41,7 +41,8 @@ pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
         let (layer, variable) = name.rsplit_once('/').unwrap_or(("", name));
         let group = groups.get(layer).map_or("", String::as_str);
         let node = root.at(group, layer);
-        let node = node.ok_or_else(|| weights.error(format!("tensor \"{name}\" cannot be in the group \"{group}\"")))?;
+        let node =
+            node.ok_or_else(|| weights.error(format!("tensor \"{name}\" cannot be in the group \"{group}\"")))?;
         node.variables.push((variable.to_string(), as_keras_has_it(group, variable, entry)));
     }
     let failed = |reason: String| weights.error(format!("cannot be written as HDF5: {reason}"));

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::Model;
 use super::torch::is_gradient;
 use crate::error::Error;
+use crate::formats::{Layout, Restore, WeightFile};
 use crate::nn::Form;
 use crate::tensor::Tensor;
-use crate::formats::{Layout, Restore, WeightFile};
 use crate::train::optimizer::is_training_state;
 
 impl Model {
