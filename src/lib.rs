@@ -83,6 +83,7 @@ pub mod codegen;
 pub mod compile;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod graph;
 pub mod model;
 pub mod ops;

@@ -21,4 +21,4 @@ pub use layout::Layout;
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
 pub use trainer::{Outcome, Trainer, TrainerOptions};
-pub use weights::{Restore, WeightFile};
+pub use weights::{Restore, Storage, WeightFile};
