@@ -34,9 +34,9 @@ pub struct Comparison {
     /// Samples compared.
     pub samples: usize,
     /// The largest absolute difference of an element of any output.
-    pub largest_deviation: f64,
+    pub largest_deviation: f32,
     /// The largest magnitude of an output's element, to judge the difference by.
-    pub largest_output: f64,
+    pub largest_output: f32,
     /// Samples for which both have the largest element of the first output's row at the same place.
     pub same_class: usize,
     /// Samples whose largest element is at their label: of the evaluation graph, and of the inference graph.
@@ -134,10 +134,10 @@ pub(super) fn compare(
             let (a, b) = (&a.to_f64()[..used * width], &b.to_f64()[..used * width]);
             for (x, y) in a.iter().zip(b) {
                 // NaN in either is the largest deviation there is
-                let apart = if x == y { 0.0 } else { (x - y).abs() };
+                let apart = if x == y { 0.0 } else { (x - y).abs() as f32 };
                 found.largest_deviation =
-                    if apart.is_nan() { f64::INFINITY } else { found.largest_deviation.max(apart) };
-                found.largest_output = found.largest_output.max(x.abs());
+                    if apart.is_nan() { f32::INFINITY } else { found.largest_deviation.max(apart) };
+                found.largest_output = found.largest_output.max(x.abs() as f32);
             }
             if at == 0 {
                 let classes = a.chunks(width).zip(b.chunks(width)).map(|(a, b)| [largest(a), largest(b)]);

@@ -165,7 +165,7 @@ fn legend(out: &mut String, used: &[Kind]) {
 /// Axes and rectangles. `extent` is the number of steps and of bytes.
 fn plot(out: &mut String, name: &str, buffers: &[Buffer], extent: [usize; 2], prepared: usize) {
     let [x, y] = [PLOT[0] / extent[0] as f64, PLOT[1] / extent[1] as f64];
-    let tick = nice(extent[1] as f64 / 6.0);
+    let tick = nice(extent[1] as f64 / 8.0);
     for n in 0..=(extent[1] as f64 / tick) as usize {
         let at = PLOT[1] - n as f64 * tick * y;
         let _ = writeln!(out, r#"<path d="M0,{at:.1} H{:.1}" class="grid"/>"#, PLOT[0]);

@@ -1,4 +1,4 @@
-//! From a graph to blocks and edges.
+//! From a graph to blocks and edges. What depends on weights only is a line in the block that reads it.
 //!
 //! ```text
 //!   %2 parameter "conv.weight"                      ┌──────────────────────┐
@@ -13,6 +13,7 @@ use super::{Block, Drawing, Edge, Part};
 use crate::export::kernels::{convolution, parts};
 use crate::graph::{Graph, Node, Value};
 use crate::ops::{Op, Unary};
+use crate::types::TensorType;
 
 /// Characters of a line in a block.
 const LINE: usize = 40;
@@ -24,15 +25,15 @@ pub(super) fn drawing(graph: &Graph) -> Drawing {
     let mut block_of: Vec<Option<usize>> = vec![None; graph.len()];
     for id in graph.topological() {
         let node = graph.node(id);
-        if is_line(node) {
+        let changes = matches!(node.op, Op::Input(_) | Op::Random(_));
+        if !changes && node.operands.iter().all(|v| block_of[v.node.index()].is_none()) {
             continue;
         }
         let at = made.blocks.len();
         block_of[id.index()] = Some(at);
-        let mut block = block(graph, node);
+        let block = block(graph, node, &|value| block_of[value.node.index()].is_none());
         for (operand, &value) in node.operands.iter().enumerate() {
             if let Some(from) = block_of[value.node.index()] {
-                block.flows |= made.blocks[from].flows;
                 let part = part_of(&node.op, operand, block.parts.len());
                 made.edges.push(edge(graph, value, from, at, part));
             }
@@ -43,19 +44,13 @@ pub(super) fn drawing(graph: &Graph) -> Drawing {
     let updates = graph.updates().iter().map(|&(state, value)| (format!("new {}", graph.node(state).name), value));
     for (title, value) in outputs.chain(updates) {
         let at = made.blocks.len();
-        // an output that is a parameter has nowhere to come from
+        // an output that depends on no input has nowhere to come from
         let Some(from) = block_of[value.node.index()] else { continue };
-        let flows = made.blocks[from].flows;
         let (path, lines, parts) = (String::new(), Vec::new(), Vec::new());
-        made.blocks.push(Block { title, path, lines, kind: Kind::Border, parts, flows });
+        made.blocks.push(Block { title, path, lines, kind: Kind::Border, parts });
         made.edges.push(edge(graph, value, from, at, 0));
     }
     made
-}
-
-/// Whether the node is a line in the blocks that read it, not a block.
-fn is_line(node: &Node) -> bool {
-    node.op.is_state() || matches!(node.op, Op::Constant(_))
 }
 
 fn edge(graph: &Graph, value: Value, from: usize, to: usize, part: usize) -> Edge {
@@ -76,20 +71,15 @@ fn part_of(op: &Op, operand: usize, parts_drawn: usize) -> usize {
     }
 }
 
-fn block(graph: &Graph, node: &Node) -> Block {
+/// The block of a node; `is_line` tells operands that have none of their own.
+fn block(graph: &Graph, node: &Node, is_line: &dyn Fn(Value) -> bool) -> Block {
     let title = match &node.op {
         Op::Input(_) => format!("input {}", node.name),
         op => title(graph, op, &node.operands),
     };
-    let mut block = Block {
-        title,
-        path: node.name.clone(),
-        lines: Vec::new(),
-        kind: Kind::of(&node.op),
-        parts: Vec::new(),
-        flows: matches!(node.op, Op::Input(_)),
-    };
-    let line = |value: Value| Some(graph.node(value.node)).filter(|n| is_line(n)).map(|n| line(n, &node.name));
+    let mut block =
+        Block { title, path: node.name.clone(), lines: Vec::new(), kind: Kind::of(&node.op), parts: Vec::new() };
+    let line = |value: Value| is_line(value).then(|| line(graph.node(value.node), graph.ty(value), &node.name));
     match &node.op {
         Op::Fused(fused) => {
             for part in parts(fused) {
@@ -105,17 +95,21 @@ fn block(graph: &Graph, node: &Node) -> Block {
     block
 }
 
-/// `weight [3,3,16,16]`, `0.00001`: an operand that is no block, without what its name shares with the reader's.
-fn line(node: &Node, reader: &str) -> String {
+/// `weight [3,3,16,16]`, `0.00001`: an operand that is no block, without the scope that its name shares with the reader's.
+fn line(node: &Node, ty: &TensorType, reader: &str) -> String {
     if let Op::Constant(tensor) = &node.op
         && let Some(&[number]) = tensor.as_f32()
     {
         return number.to_string();
     }
     let scope = |name: &str| name.rsplit_once(['.', '/']).map(|(scope, _)| scope.to_string());
-    let own = scope(&node.name).filter(|own| scope(reader).as_ref() == Some(own));
-    let name = own.map_or(node.name.as_str(), |own| &node.name[own.len() + 1..]);
-    shortened(&format!("{name} {}", node.results[0].shape), LINE)
+    let (own, of_reader) = (scope(&node.name), scope(reader));
+    let name = match own {
+        Some(own) if of_reader.as_ref() == Some(&own) || !node.op.is_source() => &node.name[own.len() + 1..],
+        _ => node.name.as_str(),
+    };
+    let how = if node.op.is_source() { "" } else { ", computed once" };
+    shortened(&format!("{name} {}{how}", ty.shape), LINE)
 }
 
 /// The operation with the attributes that one looks for in a picture.

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 /// Pixels between two layers: room for the edges' labels.
-const LAYER_GAP: f64 = 46.0;
+const LAYER_GAP: f64 = 54.0;
 /// Pixels between two boxes of a layer.
 const BOX_GAP: f64 = 30.0;
 /// Width that an edge takes on its way past the boxes of a layer.
@@ -23,8 +23,6 @@ const SWEEPS: usize = 12;
 pub(super) struct Item {
     pub(super) width: f64,
     pub(super) height: f64,
-    /// As high as possible; else right before its readers.
-    pub(super) early: bool,
 }
 
 /// Where everything is.
@@ -97,21 +95,13 @@ pub(super) fn layout(items: &[Item], edges: &[(usize, usize)]) -> Layout {
     Layout { places, lanes, width: (right - left).max(0.0), height: (y - LAYER_GAP).max(0.0) }
 }
 
-/// The layer of each item: below all that it reads; what does not flow from an input is right above its first reader.
+/// The layer of each item: right below the lowest of what it reads.
 fn layers(items: &[Item], edges: &[(usize, usize)]) -> Vec<usize> {
     let mut layer = vec![0; items.len()];
     let mut sorted = edges.to_vec();
     sorted.sort_unstable();
-    for &(from, to) in &sorted {
+    for (from, to) in sorted {
         layer[to] = layer[to].max(layer[from] + 1);
-    }
-    // readers have larger numbers: going down, all of an item's are final before the item
-    let mut below = vec![Vec::new(); items.len()];
-    edges.iter().for_each(|&(from, to)| below[from].push(to));
-    for item in (0..items.len()).rev().filter(|&item| !items[item].early) {
-        if let Some(first) = below[item].iter().map(|&reader| layer[reader]).min() {
-            layer[item] = first - 1;
-        }
     }
     layer
 }

@@ -6,7 +6,7 @@
 //!   Planned ─▶ buffers: steps wide, bytes high ─────────────────▶ SVG
 //! ```
 //!
-//! A box is an operation; parameters and constants are lines in the box that reads them, and every edge bears the type
+//! A box is an operation; what depends on weights only is a line in the box that reads it, and every edge bears the type
 //! of its value. A fused kernel is a box around the operations that it was made of.
 
 mod arena;
@@ -45,8 +45,6 @@ struct Block {
     kind: Kind,
     /// The operations of a fused kernel, in order.
     parts: Vec<Part>,
-    /// Whether it depends on an input of the graph; what does not is drawn right before its reader.
-    flows: bool,
 }
 
 /// A value on its way to an operand.
@@ -111,7 +109,7 @@ impl Drawing {
             let block = &self.blocks[*at];
             let title = format!("{direction} {}", if block.path.is_empty() { &block.title } else { &block.path });
             let (path, lines, parts) = (String::new(), Vec::new(), Vec::new());
-            Block { title, path, lines, kind: Kind::Border, parts, flows: block.flows }
+            Block { title, path, lines, kind: Kind::Border, parts }
         };
         let edges = || self.edges.iter().filter(|edge| inside[edge.from] || inside[edge.to]);
         // what is read comes first and who reads last, so that edges lead from smaller to larger numbers

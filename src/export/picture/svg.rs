@@ -13,6 +13,8 @@ const PART: f64 = 24.0;
 const PART_GAP: f64 = 14.0;
 /// Distance of an edge that enters a kernel from the side.
 const SIDE: f64 = 16.0;
+/// How far an edge goes straight down from a layer: as far as its label.
+const STUB: f64 = 20.0;
 /// Radius of a bend.
 const BEND: f64 = 8.0;
 /// Characters of a block's path.
@@ -51,13 +53,8 @@ pub(super) fn write(drawing: &Drawing) -> String {
         sides[edge.to] += 1;
     }
     let shapes: Vec<Shape> = drawing.blocks.iter().zip(sides).map(|(block, sides)| shape(block, sides)).collect();
-    let item = |(shape, block): (&Shape, &Block)| Item {
-        width: shape.width + 2.0 * SIDE * shape.sides as f64,
-        height: shape.height,
-        early: block.flows,
-    };
-    let items: Vec<Item> = shapes.iter().zip(&drawing.blocks).map(item).collect();
-    // blocks are numbered in a topological order, but for the stubs of a scope
+    let item = |shape: &Shape| Item { width: shape.width + 2.0 * SIDE * shape.sides as f64, height: shape.height };
+    let items: Vec<Item> = shapes.iter().map(item).collect();
     let edges: Vec<(usize, usize)> = drawing.edges.iter().map(|edge| (edge.from, edge.to)).collect();
     let placed = layout(&items, &edges);
 
@@ -189,12 +186,14 @@ fn draw_edges(out: &mut String, labels: &mut String, drawing: &Drawing, shapes: 
         let [_, top] = placed.places[edge.from];
         let mut from = [start[at], top + shapes[edge.from].height];
         let mut path = format!("M{:.1},{:.1}", from[0], from[1]);
+        // straight down past the label, then over
         let curve = |path: &mut String, from: [f64; 2], to: [f64; 2]| {
-            let middle = (from[1] + to[1]) / 2.0;
+            let middle = (from[1] + STUB + to[1]) / 2.0;
             let _ = if (from[0] - to[0]).abs() < 0.5 {
                 write!(path, " V{:.1}", to[1])
             } else {
-                write!(path, " C{:.1},{middle:.1} {:.1},{middle:.1} {:.1},{:.1}", from[0], to[0], to[0], to[1])
+                let [[x0, y0], [x1, y1]] = [from, to];
+                write!(path, " V{:.1} C{x0:.1},{middle:.1} {x1:.1},{middle:.1} {x1:.1},{y1:.1}", y0 + STUB)
             };
         };
         for &[x, upper, lower] in &placed.lanes[at] {
