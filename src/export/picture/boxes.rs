@@ -16,7 +16,7 @@ use crate::ops::{Op, Unary};
 use crate::types::TensorType;
 
 /// Characters of a line in a block.
-const LINE: usize = 40;
+const LINE: usize = 52;
 /// Lines about operands in a block; a kernel that updates all parameters reads hundreds.
 const LINES: usize = 6;
 
@@ -34,8 +34,8 @@ pub(super) fn drawing(graph: &Graph) -> Drawing {
         let block = block(graph, node, &|value| block_of[value.node.index()].is_none());
         for (operand, &value) in node.operands.iter().enumerate() {
             if let Some(from) = block_of[value.node.index()] {
-                let part = part_of(&node.op, operand, block.parts.len());
-                made.edges.push(edge(graph, value, from, at, part));
+                let readers = readers(&node.op, operand);
+                made.edges.extend(readers.into_iter().map(|part| edge(graph, value, from, at, part)));
             }
         }
         made.blocks.push(block);
@@ -60,15 +60,16 @@ fn edge(graph: &Graph, value: Value, from: usize, to: usize, part: usize) -> Edg
     Edge { from, port: value.port, to, part, label }
 }
 
-/// The part of a kernel that reads an operand first.
-fn part_of(op: &Op, operand: usize, parts_drawn: usize) -> usize {
-    match op {
-        Op::Fused(fused) => {
-            let reads = parts(fused).iter().position(|part| part.operands.contains(&operand));
-            reads.unwrap_or(0).min(parts_drawn.saturating_sub(1))
-        }
-        _ => 0,
-    }
+/// The parts of a kernel that read an operand: the first of all, and the first behind the anchor, since a residual block's
+/// input may be both what is convolved and what is added.
+fn readers(op: &Op, operand: usize) -> Vec<usize> {
+    let Op::Fused(fused) = op else { return vec![0] };
+    let parts = parts(fused);
+    let anchor = parts.iter().position(|part| part.anchor).unwrap_or(parts.len());
+    let mut reads = (0..parts.len()).filter(|&at| parts[at].operands.contains(&operand));
+    let first = reads.next();
+    let behind = reads.find(|&at| at > anchor).filter(|_| first.is_some_and(|first| first <= anchor));
+    [Some(first.unwrap_or(0)), behind].into_iter().flatten().collect()
 }
 
 /// The block of a node; `is_line` tells operands that have none of their own.

@@ -24,8 +24,9 @@ pub(super) fn write(drawing: &Drawing) -> String {
     );
     for (at, block) in drawing.blocks.iter().enumerate() {
         if block.parts.is_empty() {
-            let lines = [&block.title, &block.path].into_iter().chain(&block.lines);
-            let label = lines.filter(|line| !line.is_empty()).cloned().collect::<Vec<_>>().join("\n");
+            let path = Some(&block.path).filter(|path| !block.title.ends_with(*path));
+            let label =
+                [&block.title].into_iter().chain(path).chain(&block.lines).cloned().collect::<Vec<_>>().join("\n");
             node(&mut out, &format!("n{at}"), &label, block.kind);
             continue;
         }

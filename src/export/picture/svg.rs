@@ -34,8 +34,16 @@ struct Shape {
     sides: usize,
 }
 
+/// The block's path as it is written in it: not where its title says it already.
+fn path(block: &Block) -> String {
+    if block.parts.is_empty() && block.title.ends_with(&block.path) {
+        return String::new();
+    }
+    shortened(&block.path, PATH)
+}
+
 fn shape(block: &Block, sides: usize) -> Shape {
-    let path = shortened(&block.path, PATH);
+    let path = path(block);
     let lines = block.lines.iter().map(|line| width(line, 10.0));
     if block.parts.is_empty() {
         let widest = lines.chain([width(&block.title, 12.0), width(&path, 10.0)]).fold(70.0, f64::max);
@@ -72,11 +80,12 @@ pub(super) fn write(drawing: &Drawing) -> String {
     element(&mut out, [MARGIN, MARGIN + 14.0], "start", "title", &drawing.title);
     let _ = writeln!(out, "<g transform=\"translate({MARGIN:.1},{:.1})\">\n{}</g>", MARGIN + 28.0, legend.0);
     let _ = writeln!(out, "<g transform=\"translate({left:.1},{top:.1})\">");
-    let mut labels = String::new();
-    draw_edges(&mut out, &mut labels, drawing, &shapes, &placed);
     for ((block, shape), &[x, y]) in drawing.blocks.iter().zip(&shapes).zip(&placed.places) {
         draw_block(&mut out, block, shape, [x - shape.width / 2.0, y]);
     }
+    // over the boxes, since some edges end inside of one
+    let mut labels = String::new();
+    draw_edges(&mut out, &mut labels, drawing, &shapes, &placed);
     out + &labels + "</g>\n</svg>\n"
 }
 
@@ -112,7 +121,7 @@ fn rectangle(out: &mut String, [x, y]: [f64; 2], [width, height]: [f64; 2], kind
 fn draw_block(out: &mut String, block: &Block, shape: &Shape, [x, y]: [f64; 2]) {
     let middle = x + shape.width / 2.0;
     let _ = writeln!(out, "<g><title>{} {}</title>", xml(&block.title), xml(&block.path));
-    let path = shortened(&block.path, PATH);
+    let path = path(block);
     if block.parts.is_empty() {
         rectangle(out, [x, y], [shape.width, shape.height], block.kind);
         element(out, [middle, y + 17.0], "middle", "op", &block.title);
