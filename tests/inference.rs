@@ -53,7 +53,9 @@ fn the_seed_network_says_the_same_of_every_test_image() {
     assert_eq!(labels.len(), 750);
     let before = evaluation(100);
     for (storage, relative) in [(Storage::F32, 1e-5), (Storage::F16, 2e-3), (Storage::Bf16, 2e-2)] {
+        let start = std::time::Instant::now();
         let mut network = InferenceGraph::export(&before, trainer.store(), &["logits"], storage).unwrap();
+        println!("exported in {:?}", start.elapsed());
         let samples = Samples { inputs: &[("images", &images)], labels: Some(&labels) };
         let found = network.certify(&before, trainer.store(), samples, trainer.team()).unwrap().clone();
         println!("{storage}: {found}");
@@ -168,6 +170,27 @@ fn any_batch_size_runs() {
     }
 }
 
+/// Deep and wide networks fold wholly, too, and have other batch sizes.
+#[test]
+fn other_networks_are_folded() {
+    for (name, convolutions) in [("resnet110", 111), ("resnet18", 20), ("mobilenet_v2", 52)] {
+        let graph = by_name(name).unwrap().evaluation(1).unwrap();
+        let store = Store::new(&graph, 1).unwrap();
+        let start = std::time::Instant::now();
+        let network = InferenceGraph::export(&graph, &store, &["logits"], Storage::F32).unwrap();
+        println!("{name}: exported in {:?}", start.elapsed());
+        let network = network.with_batch(3).unwrap();
+        network.verify().unwrap();
+        let graph = network.graph();
+        let count = |what: fn(&Op) -> bool| graph.nodes().filter(|&id| what(&graph.get(id).unwrap().op)).count();
+        assert_eq!(count(|op| matches!(op, Op::Conv2d(_))), convolutions, "{name}");
+        assert_eq!(count(|op| matches!(op, Op::BatchNormEval(_))), 0, "{name}");
+        assert_eq!(count(Op::is_state), 2 * convolutions + 2, "{name}: a weight and a bias each");
+        let logits = graph.value_type(graph.output("logits").unwrap()).unwrap();
+        assert_eq!(logits.shape.0[0], 3);
+    }
+}
+
 fn of<'a>(inputs: &'a [(&'a str, &'a Tensor)]) -> Samples<'a> {
     Samples { inputs, labels: None }
 }
@@ -220,4 +243,17 @@ fn what_cannot_be_is_named() {
         "statistics of its batch",
     );
     said(InferenceGraph::export(&training, &store, &["loss"], Storage::F32).err().unwrap(), "batch_norm");
+
+    // ten outputs of 2 GB each: refused before any of it is allocated
+    let mut g = Graph::new("large");
+    let x = g.input("x", DType::F32, [1, 500_000_000]).unwrap();
+    for n in 0..10 {
+        let factor = g.scalar(n as f32 + 2.0).unwrap();
+        let y = g.mul(x, factor).unwrap();
+        g.set_output(&format!("y{n}"), y).unwrap();
+    }
+    let outputs: Vec<String> = (0..10).map(|n| format!("y{n}")).collect();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let large = InferenceGraph::export(&g, &Store::new(&g, 0).unwrap(), &outputs, Storage::F32).unwrap();
+    said(large.session(&team).err().unwrap(), "are allowed");
 }
