@@ -164,15 +164,16 @@ fn damaged_files_are_refused_or_valid() {
     let file = WeightFile::parse(&bytes, "tiny.outrigger").unwrap();
     let tensors: Vec<_> = file.names().map(|name| (name.to_string(), file.tensor(name).unwrap())).collect();
     let mut valid = BTreeMap::new();
-    for n in 0..10_000 {
-        // the file as a whole; its header with the checksum gone; the graph; the certificate; a tensor and the version
-        let (what, mutated) = match n % 5 {
-            0 => {
+    for n in 0..18_000 {
+        // the file as a whole (10,000 times); its header with the checksum gone; the graph; the certificate; a tensor and
+        // the version
+        let (what, mutated) = match n % 9 {
+            0..5 => {
                 let mut all = bytes.clone();
                 mutate(&mut all, &mut rng);
                 ("file", Some(all))
             }
-            1 => {
+            5 => {
                 let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
                 let text =
                     String::from_utf8(bytes[8..8 + length].to_vec()).unwrap().replace("\"sha256\"", "\"unsaid\"");
@@ -180,8 +181,8 @@ fn damaged_files_are_refused_or_valid() {
                 mutate(&mut header, &mut rng);
                 ("header", Some([&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat()))
             }
-            2 | 3 => {
-                let key = if n % 5 == 2 || n % 2 == 0 { "graph" } else { "certificate" };
+            6 | 7 => {
+                let key = if n % 9 == 6 || n % 2 == 0 { "graph" } else { "certificate" };
                 let mut text = file.meta(key).unwrap().as_bytes().to_vec();
                 mutate(&mut text, &mut rng);
                 (key, resigned(&file, tensors.clone(), key, &text))
@@ -208,7 +209,7 @@ fn damaged_files_are_refused_or_valid() {
         }
     }
     println!("valid after a mutation: {valid:?}");
-    assert!(valid["graph"] > 0 && valid["file"] < 5 && valid["tensors"] == 0, "{valid:?}");
+    assert!(valid["graph"] > 0 && valid["file"] < 100 && valid["tensors"] == 0, "{valid:?}");
 
     // shapes that claim more than there is, and texts that are long for their own sake
     let absurd = [

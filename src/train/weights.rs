@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A file is read or written whole, and a store is changed only when everything fits. Files are byte for byte the
-//! same for the same tensors and metadata. What is written is f32, i32 and u8, or f16 and bf16 if asked for (`storage.rs`);
+//! same for the same tensors and metadata. What is written is f32, i32 and u8, or f16 and bf16 if asked for (`write.rs`);
 //! f16, bf16 and f64 are read as f32.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,6 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use super::atomic::write_file;
 use super::layout::Layout;
 use super::optimizer::is_training_state;
 use crate::error::{Error, nearest};
@@ -25,9 +24,9 @@ use crate::store::Store;
 use crate::tensor::{Data, Tensor};
 use crate::types::Shape;
 
-mod storage;
+mod write;
 
-pub use storage::Storage;
+pub use write::Storage;
 
 /// Metadata key of the checksum over everything else.
 const CHECKSUM: &str = "sha256";
@@ -127,57 +126,6 @@ impl WeightFile {
             }
         }
         Ok(WeightFile { file: file.to_string(), entries, metadata })
-    }
-
-    /// Writes the file: to a temporary one beside it, which takes its place when it is complete on disk.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; a file that was there before is then unchanged.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let failed = |source| Error::Io { file: path.display().to_string(), source };
-        let header = self.header().map_err(failed)?;
-        let parts: Vec<&[u8]> =
-            [&header[..]].into_iter().chain(self.in_order().into_iter().map(|(_, e)| &e.bytes[..])).collect();
-        write_file(path, &parts).map_err(failed)
-    }
-    /// The bytes that [`WeightFile::write`] writes.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the metadata cannot be written as JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let mut bytes = self.header().map_err(|source| Error::Io { file: self.file.clone(), source })?;
-        self.in_order().into_iter().for_each(|(_, entry)| bytes.extend_from_slice(&entry.bytes));
-        Ok(bytes)
-    }
-
-    /// As the safetensors crate does: wider elements first, so that all are aligned, then by name.
-    fn in_order(&self) -> Vec<(&String, &Entry)> {
-        let mut order: Vec<_> = self.entries.iter().collect();
-        order.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.dtype.bitsize()));
-        order
-    }
-    /// All that stands before the tensors.
-    fn header(&self) -> std::io::Result<Vec<u8>> {
-        let mut metadata = self.metadata.clone();
-        metadata.insert(CHECKSUM.to_string(), checksum(&self.entries, &self.metadata));
-        let mut header = BTreeMap::from([("__metadata__", serde_json::json!(metadata))]);
-        let mut offset = 0;
-        for (name, entry) in self.in_order() {
-            let end = offset + entry.bytes.len();
-            let fields = serde_json::json!({
-                "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end],
-            });
-            header.insert(name, fields);
-            offset = end;
-        }
-        let mut text = serde_json::to_vec(&header)?;
-        text.resize(text.len().next_multiple_of(8), b' ');
-        Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
-    }
-
-    /// SHA-256 over names, types and elements of all tensors, in hexadecimal; the metadata does not enter.
-    pub fn tensors_sha256(&self) -> String {
-        checksum(&self.entries, &BTreeMap::new())
     }
 
     /// Text entries of the header.

@@ -77,7 +77,9 @@ impl InferenceGraph {
         to_file(self)?.to_bytes()
     }
 
-    /// Reads an `.outrigger` file and verifies all of it.
+    /// Reads an `.outrigger` file and verifies all of it, in at most [`MEMORY_FACTOR`] times its size and [`MEMORY_BASE`]
+    /// bytes of memory. Only a session takes memory for the shapes that it claims, at most
+    /// [`MOST_ARENA`](super::MOST_ARENA) bytes.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Checkpoint`] for a file that is damaged, of another kind, or of a newer version.

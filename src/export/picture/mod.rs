@@ -21,7 +21,7 @@ pub use arena::arena;
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::error::Error;
+use crate::error::{Error, nearest};
 use crate::graph::Graph;
 use crate::passes::{PASSES, PassOptions, optimise_until};
 use kind::Kind;
@@ -100,10 +100,8 @@ impl Drawing {
         let below = |path: &str| path.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         let inside: Vec<bool> = self.blocks.iter().map(|block| below(&block.path)).collect();
         if !inside.contains(&true) {
-            let mut near: Vec<String> =
-                self.blocks.iter().filter_map(|b| Some(b.path.rsplit_once('.')?.0.to_string())).collect();
-            near.dedup();
-            return Err(Error::UnknownName { what: "scope", name: scope.to_string(), near });
+            let scopes: BTreeSet<&str> = self.blocks.iter().filter_map(|b| Some(b.path.rsplit_once('.')?.0)).collect();
+            return Err(Error::UnknownName { what: "scope", name: scope.to_string(), near: nearest(scope, scopes) });
         }
         let stub = |at: &usize, direction: &str| {
             let block = &self.blocks[*at];

@@ -1,13 +1,16 @@
-//! Half the bytes for weights: f16 or bf16 in the file, f32 again when they are read.
+//! Writing weight files: the header, the order of tensors, and half the bytes for weights if asked for.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, WeightFile, words};
+use super::super::atomic::write_file;
+use super::{CHECKSUM, Entry, WeightFile, checksum, words};
 use crate::error::Error;
 use crate::types::{DType, TensorType};
 
@@ -59,6 +62,57 @@ impl FromStr for Storage {
 }
 
 impl WeightFile {
+    /// Writes the file: to a temporary one beside it, which takes its place when it is complete on disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; a file that was there before is then unchanged.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let failed = |source| Error::Io { file: path.display().to_string(), source };
+        let header = self.header().map_err(failed)?;
+        let parts: Vec<&[u8]> =
+            [&header[..]].into_iter().chain(self.in_order().into_iter().map(|(_, e)| &e.bytes[..])).collect();
+        write_file(path, &parts).map_err(failed)
+    }
+    /// The bytes that [`WeightFile::write`] writes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the metadata cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = self.header().map_err(|source| Error::Io { file: self.file.clone(), source })?;
+        self.in_order().into_iter().for_each(|(_, entry)| bytes.extend_from_slice(&entry.bytes));
+        Ok(bytes)
+    }
+
+    /// As the safetensors crate does: wider elements first, so that all are aligned, then by name.
+    fn in_order(&self) -> Vec<(&String, &Entry)> {
+        let mut order: Vec<_> = self.entries.iter().collect();
+        order.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.dtype.bitsize()));
+        order
+    }
+    /// All that stands before the tensors.
+    fn header(&self) -> std::io::Result<Vec<u8>> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert(CHECKSUM.to_string(), checksum(&self.entries, &self.metadata));
+        let mut header = BTreeMap::from([("__metadata__", serde_json::json!(metadata))]);
+        let mut offset = 0;
+        for (name, entry) in self.in_order() {
+            let end = offset + entry.bytes.len();
+            let fields = serde_json::json!({
+                "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end],
+            });
+            header.insert(name, fields);
+            offset = end;
+        }
+        let mut text = serde_json::to_vec(&header)?;
+        text.resize(text.len().next_multiple_of(8), b' ');
+        Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
+    }
+
+    /// SHA-256 over names, types and elements of all tensors, in hexadecimal; the metadata does not enter.
+    pub fn tensors_sha256(&self) -> String {
+        checksum(&self.entries, &BTreeMap::new())
+    }
+
     /// The type that [`WeightFile::tensor`] gives a tensor, without reading it; `None` when there is none of this name or
     /// of an element type that is not read.
     pub fn ty(&self, name: &str) -> Option<TensorType> {
@@ -114,8 +168,6 @@ impl WeightFile {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::tensor::Tensor;
 
