@@ -23,6 +23,8 @@
 //! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`models::by_name`] |
 //! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
+//! | deploy a network | [`export::inference::InferenceGraph`] |
+//! | draw a graph, or memory over time | [`export::picture`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
@@ -86,6 +88,7 @@ pub mod codegen;
 pub mod compile;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod formats;
 pub mod graph;
 pub mod models;

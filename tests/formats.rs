@@ -12,7 +12,8 @@ use outrigger::formats::{
     Convention, Layout, LoadOptions, Restore, WeightFile, convert, load_by_name, parse_weights, read_weights,
     write_weights,
 };
-use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
+use outrigger::nn::Form;
 use outrigger::ops::Init;
 use outrigger::{Error, Graph, Options, Store, Team, Tensor, compile};
 
