@@ -53,8 +53,7 @@ fn read_with(bytes: Vec<u8>, file: &str, layers: &BTreeMap<String, Layer>) -> Re
     let mut reader = Reader { layers, links, size, entries: BTreeMap::new(), groups: BTreeMap::new() };
     reader.file(bytes).map_err(|reason| Error::Checkpoint { file: file.to_string(), reason })?;
     let layout = Convention::Keras.layout().describe().to_string();
-    let mut weights =
-        WeightFile::of_entries(file, reader.entries, BTreeMap::from([("layout".to_string(), layout)]));
+    let mut weights = WeightFile::of_entries(file, reader.entries, BTreeMap::from([("layout".to_string(), layout)]));
     weights.set_groups(reader.groups);
     Ok(weights)
 }
@@ -68,7 +67,7 @@ struct Reader<'l> {
     size: usize,
     entries: BTreeMap<String, Entry>,
     /// Groups by their layers' names.
-    groups: BTreeMap<String, String>,
+    groups: BTreeMap<String, keras::Place>,
 }
 
 /// An HDF5 group and what it is called: the path in the file, and the names of the layers on it.
@@ -132,18 +131,19 @@ impl Reader<'_> {
         let group = place.path.rsplit('/').next().unwrap_or("");
         let mut datasets = self.datasets_of(vars, path)?;
         datasets.sort_by_key(|(name, _)| name.parse::<usize>().unwrap_or(usize::MAX));
-        let count = datasets.len();
+        let (count, mut depth_multiplier) = (datasets.len(), 1);
         for (index, (name, dataset)) in datasets.into_iter().enumerate() {
             let mut entry = self.read(&dataset, &format!("{path}/{name}"))?;
             let variable = keras::variable(group, index, count, self.layers.get(place.path));
             let depthwise = variable == "depthwise_kernel" || keras::stem(group) == "depthwise_conv2d";
             if let ([rows, columns, channels, multiplier], true) = (&entry.shape.0[..], depthwise) {
+                depth_multiplier = *multiplier;
                 entry.shape.0 = vec![*rows, *columns, 1, channels * multiplier];
             }
             self.insert(place.layer, &variable, entry, path)?;
         }
         if count > 0 {
-            self.groups.insert(place.layer.to_string(), place.path.to_string());
+            self.groups.insert(place.layer.to_string(), (place.path.to_string(), depth_multiplier));
         }
         Ok(())
     }
@@ -205,7 +205,9 @@ impl Reader<'_> {
             DType::F32 | DType::Other(_) if element <= 4 => {
                 (Dtype::F32, le(dataset.read_f32(), f32::to_le_bytes).map_err(broken)?)
             }
-            other => return Err(format!("{path}: has elements of type {other}; floats, i32, i64, u8 and u32 are read")),
+            other => {
+                return Err(format!("{path}: has elements of type {other}; floats, i32, i64, u8 and u32 are read"));
+            }
         };
         let shape: Option<Vec<usize>> = extents.iter().map(|&extent| usize::try_from(extent).ok()).collect();
         let shape = shape.ok_or_else(|| format!("{path}: the shape {extents:?} is too large"))?;

@@ -115,7 +115,9 @@ pub fn parse_weights(bytes: &[u8], file: &str) -> Result<WeightFile, Error> {
             Some(pickle) => torch::read(&mut archive, pickle, bytes.len(), file),
             None if names.iter().any(|name| name == hdf5::WEIGHTS) => hdf5::read_archive(&mut archive, file),
             None if names.iter().all(|name| name.ends_with(".npy")) => npz::read(&mut archive, file),
-            None => refuse("is a zip archive, but neither of PyTorch (data.pkl) nor of Keras (model.weights.h5) nor of arrays"),
+            None => refuse(
+                "is a zip archive, but neither of PyTorch (data.pkl) nor of Keras (model.weights.h5) nor of arrays",
+            ),
         };
     }
     if hdf5_pure::is_hdf5_bytes(bytes) {

@@ -22,8 +22,8 @@ mod group;
 mod kinds;
 mod rule;
 
-pub use group::ParameterGroup;
 pub use crate::store::{BIAS_CORRECTIONS, is_training_state};
+pub use group::ParameterGroup;
 pub use kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
 
 /// Name of the learning rate's `f32[]` input.

@@ -24,12 +24,13 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["types", "error", "tensor", "ops", "graph", "runtime"]),
     ("session", &["types", "error", "tensor", "plan", "compile", "store", "runtime"]),
     ("compile", &["types", "error", "graph", "passes", "plan", "codegen", "session", "store", "runtime"]),
+    ("formats", &["types", "error", "tensor", "store", "data"]),
     ("model", &["types", "error", "tensor", "ops", "graph"]),
     (
         "train",
         &[
             "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "model", "data",
-            "runtime",
+            "formats", "runtime",
         ],
     ),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
@@ -50,6 +51,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("flate2", "data"),
     ("rayon", "data"),
     ("criterion", "bench"),
+    ("hdf5_pure", "formats"),
 ];
 
 /// The longest that a file may be.
