@@ -39,11 +39,11 @@ pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
     let mut root = Node::default();
     for (name, entry) in &weights.entries {
         let (layer, variable) = name.rsplit_once('/').unwrap_or(("", name));
-        let group = groups.get(layer).map_or("", String::as_str);
+        let (group, depth_multiplier) = groups.get(layer).map_or(("", 1), |(group, n)| (group.as_str(), *n));
         let node = root.at(group, layer);
         let node =
             node.ok_or_else(|| weights.error(format!("tensor \"{name}\" cannot be in the group \"{group}\"")))?;
-        node.variables.push((variable.to_string(), as_keras_has_it(group, variable, entry)));
+        node.variables.push((variable.to_string(), as_keras_has_it(group, depth_multiplier, variable, entry)));
     }
     let failed = |reason: String| weights.error(format!("cannot be written as HDF5: {reason}"));
     let mut file = FileBuilder::new();
@@ -53,7 +53,7 @@ pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
 
 /// The group of every layer: the one that is known, or that has the layer's name if this is one that Keras gives, or
 /// the next of the layer's class.
-fn groups(weights: &WeightFile) -> BTreeMap<String, String> {
+fn groups(weights: &WeightFile) -> BTreeMap<String, keras::Place> {
     let mut variables: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
     for (name, entry) in &weights.entries {
         let (layer, variable) = name.rsplit_once('/').unwrap_or(("", name));
@@ -64,9 +64,9 @@ fn groups(weights: &WeightFile) -> BTreeMap<String, String> {
     let mut layers: Vec<&str> = variables.keys().copied().filter(|layer| !layer.is_empty()).collect();
     layers.sort_by_key(|layer| keras::natural_order(layer));
     for layer in layers.iter().filter(|layer| keras::is_class(keras::stem(layer))) {
-        groups.entry((*layer).to_string()).or_insert_with(|| format!("layers/{layer}"));
+        groups.entry((*layer).to_string()).or_insert_with(|| (format!("layers/{layer}"), 1));
     }
-    let mut used: BTreeSet<String> = groups.values().cloned().collect();
+    let mut used: BTreeSet<String> = groups.values().map(|(group, _)| group.clone()).collect();
     let mut next: BTreeMap<&str, usize> = BTreeMap::new();
     for layer in layers {
         if groups.contains_key(layer) {
@@ -81,18 +81,19 @@ fn groups(weights: &WeightFile) -> BTreeMap<String, String> {
                 break group;
             }
         };
-        groups.insert(layer.to_string(), group);
+        groups.insert(layer.to_string(), (group, 1));
     }
     groups
 }
 
-/// Depthwise kernels with their channels on an axis of their own, as for a depth multiplier of 1.
-fn as_keras_has_it(group: &str, variable: &str, entry: &Entry) -> Entry {
+/// Depthwise kernels with input channels and depth multiplier as two axes.
+fn as_keras_has_it(group: &str, depth_multiplier: usize, variable: &str, entry: &Entry) -> Entry {
     let mut entry = if matches!(entry.dtype, Dtype::F16 | Dtype::BF16) { entry.widened() } else { entry.clone() };
     let class = keras::stem(group.rsplit('/').next().unwrap_or(""));
     let depthwise = variable == "depthwise_kernel" || (variable == "kernel" && class == "depthwise_conv2d");
     if let ([rows, columns, 1, channels], true) = (&entry.shape.0[..], depthwise) {
-        entry.shape.0 = vec![*rows, *columns, *channels, 1];
+        let multiplier = if channels.is_multiple_of(depth_multiplier) { depth_multiplier.max(1) } else { 1 };
+        entry.shape.0 = vec![*rows, *columns, channels / multiplier, multiplier];
     }
     entry
 }

@@ -24,13 +24,14 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["types", "error", "tensor", "ops", "graph", "runtime"]),
     ("session", &["types", "error", "tensor", "plan", "compile", "store", "runtime"]),
     ("compile", &["types", "error", "graph", "passes", "plan", "codegen", "session", "store", "runtime"]),
+    ("formats", &["types", "error", "tensor", "store", "data"]),
     ("nn", &["types", "error", "tensor", "ops", "graph"]),
     ("models", &["types", "error", "tensor", "ops", "graph", "nn"]),
     (
         "train",
         &[
             "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "nn", "models",
-            "data", "runtime",
+            "data", "formats", "runtime",
         ],
     ),
     ("prelude", &["*"]),
@@ -72,6 +73,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("plotters", "train"),
     ("crc32c", "train"),
     ("criterion", "bench"),
+    ("hdf5_pure", "formats"),
 ];
 
 /// The longest that a file may be.
