@@ -21,6 +21,7 @@
 //! | train the CIFAR-10 network | [`model::ResNetCifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
+//! | take a network to another runtime | [`export::onnx`] |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
@@ -83,6 +84,7 @@ pub mod codegen;
 pub mod compile;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod graph;
 pub mod model;
 pub mod ops;

@@ -342,6 +342,18 @@ impl Graph {
         }
     }
 
+    /// A copy whose only outputs are `outputs`, in this order, and that updates nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for one that is none, [`Error::DuplicateName`] for one that is named twice.
+    pub fn with_outputs(&self, outputs: &[&str]) -> Result<Graph, Error> {
+        let mut graph = Graph { outputs: Vec::new(), updates: Vec::new(), ..self.clone() };
+        for name in outputs {
+            graph.set_output(name, self.output(name)?)?;
+        }
+        Ok(graph.compact())
+    }
+
     /// A copy without the nodes that no output or update needs, in topological order with fresh ids.
     /// Inputs and state stay, so that a program's interface does not depend on its optimisation.
     pub fn compact(&self) -> Graph {

@@ -32,6 +32,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
+    ("export", &["types", "error", "tensor", "ops", "graph", "reference", "passes", "store"]),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
     ("lib", &["*"]),
 ];
@@ -49,6 +50,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("tar", "data"),
     ("flate2", "data"),
     ("rayon", "data"),
+    ("prost", "export"),
     ("criterion", "bench"),
 ];
 
