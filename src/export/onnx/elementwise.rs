@@ -103,12 +103,13 @@ pub(super) fn binary(w: &mut Writer<'_>, op: Binary, operands: [Value; 2], y: Va
 /// The quotient of integers. ONNX leaves a division by 0, and -2³¹ by -1, to the machine, which may end the process; a
 /// graph gives 0, and wraps around.
 fn divided(w: &mut Writer<'_>, x: &[String], path: &str) -> Result<String, Error> {
-    let [a, b] = x else { return Err(Error::Export { path: path.to_string(), reason: "takes two operands".to_string() }) };
+    let [a, b] = x else {
+        return Err(Error::Export { path: path.to_string(), reason: "takes two operands".to_string() });
+    };
     let (a, b) = (a.clone(), b.clone());
     let part = |name: &str| format!("{path}.{name}");
-    let mut number = |value: i32, name: &str| {
-        Tensor::i32([], vec![value]).map(|tensor| w.constant(&tensor, &part(name)))
-    };
+    let mut number =
+        |value: i32, name: &str| Tensor::i32([], vec![value]).map(|tensor| w.constant(&tensor, &part(name)));
     let (zero, one, minus) = (number(0, "zero")?, number(1, "one")?, number(-1, "minus_one")?);
     let mut node = |kind: &str, operands: [&String; 2], name: &str| {
         w.node(kind, &operands.map(String::clone), Vec::new(), &part(name))

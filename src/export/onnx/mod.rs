@@ -9,10 +9,9 @@
 //! around every convolution: the writer knows for each value in which order of axes it is at hand (`order.rs`), operations
 //! that have no preference keep the order of their operand, and a transposition is written where an operation needs
 //! another order than there is. So a convolutional network has one at its input (or none with
-//! [`Layout::ChannelsFirst`]), and convolution weights are written as ONNX wants them.
+//! [`DataFormat::ChannelsFirst`]), and convolution weights are written as ONNX wants them.
 //!
-//! Operations that ONNX lacks become several: a Gelu is five nodes in opset 17. Not-a-number goes through comparisons,
-//! `Relu`, `Sign` and maxima as the runtime has it.
+//! Operations that ONNX lacks become several: a Gelu is five nodes in opset 17.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -57,7 +56,7 @@ const PAGE: usize = 4096;
 
 /// Where the channels of images are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Layout {
+pub enum DataFormat {
     /// `[batch, rows, columns, channels]`, as in the graph (and in Keras).
     #[default]
     ChannelsLast,
@@ -65,11 +64,11 @@ pub enum Layout {
     ChannelsFirst,
 }
 
-impl Layout {
+impl DataFormat {
     fn order(self, rank: usize) -> Order {
         match self {
-            Layout::ChannelsFirst if rank == 4 => channels_first(rank),
-            Layout::ChannelsFirst | Layout::ChannelsLast => identity(rank),
+            DataFormat::ChannelsFirst if rank == 4 => channels_first(rank),
+            DataFormat::ChannelsFirst | DataFormat::ChannelsLast => identity(rank),
         }
     }
 }
@@ -81,7 +80,7 @@ pub struct OnnxOptions {
     /// is a node for each node of the graph.
     pub fused: bool,
     /// Where inputs and outputs of four axes have their channels.
-    pub layout: Layout,
+    pub data_format: DataFormat,
     /// Leaves the leading axis of the inputs open, as `batch`, instead of writing the graph's own extent.
     pub dynamic_batch: bool,
     /// Weights of more bytes than this are written to a file `NAME.data` beside the file.
@@ -90,7 +89,12 @@ pub struct OnnxOptions {
 
 impl Default for OnnxOptions {
     fn default() -> Self {
-        OnnxOptions { fused: true, layout: Layout::default(), dynamic_batch: false, largest_file: LARGEST_FILE }
+        OnnxOptions {
+            fused: true,
+            data_format: DataFormat::default(),
+            dynamic_batch: false,
+            largest_file: LARGEST_FILE,
+        }
     }
 }
 
@@ -129,7 +133,8 @@ fn move_out(tensors: &mut [TensorProto], data: &Path) -> std::io::Result<()> {
         file.write_all(&vec![0; start - offset])?;
         file.write_all(&raw)?;
         offset = start + raw.len();
-        let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_string()), value: Some(value) };
+        let entry =
+            |key: &str, value: String| StringStringEntryProto { key: Some(key.to_string()), value: Some(value) };
         tensor.external_data = vec![
             entry("location", location.clone()),
             entry("offset", start.to_string()),
@@ -153,15 +158,12 @@ pub fn model(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptio
         let reason = "name at least one output of the graph".to_string();
         return Err(Error::Option { option: "outputs".to_string(), reason });
     }
-    let simplified;
-    let graph = if options.fused {
-        simplified = passes::simplify(graph, outputs)?;
-        &simplified
-    } else {
-        graph
-    };
-    let outputs: Vec<(String, Value)> =
-        outputs.iter().map(|&name| graph.output(name).map(|value| (name.to_string(), value))).collect::<Result<_, _>>()?;
+    let folded = if options.fused { Some(passes::fold_batch_norms(graph, outputs)?) } else { None };
+    let graph = folded.as_ref().unwrap_or(graph);
+    let outputs: Vec<(String, Value)> = outputs
+        .iter()
+        .map(|&name| graph.output(name).map(|value| (name.to_string(), value)))
+        .collect::<Result<_, _>>()?;
     let roots: Vec<Value> = outputs.iter().map(|&(_, value)| value).collect();
     let weights = Weights::new(graph, store, &cone(graph, &roots, |_| false), options.fused)?;
     // what weights are made of is not written
@@ -173,7 +175,7 @@ pub fn model(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptio
     let mut inputs = Vec::new();
     for &id in nodes.iter().filter(|&&id| matches!(graph.node(id).op, Op::Input(_))) {
         let value = id.result(0);
-        let order = options.layout.order(w.rank(value));
+        let order = options.data_format.order(w.rank(value));
         inputs.push(info(&w, &graph.node(id).name, value, &order));
         w.input(value, order);
     }
@@ -183,7 +185,7 @@ pub fn model(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptio
     let mut results = Vec::new();
     let mut done: Vec<String> = Vec::new();
     for (name, value) in &outputs {
-        let order = options.layout.order(w.rank(*value));
+        let order = options.data_format.order(w.rank(*value));
         w.output(name, *value, &order, &done)?;
         done.push(name.clone());
         results.push(info(&w, name, *value, &order));

@@ -71,8 +71,7 @@ pub(super) fn matmul(
     let flat = w.rank(a) == 2 && w.rank(b) == 2;
     let order = |rank: usize, swapped: bool| if swapped { last_two_swapped(rank) } else { identity(rank) };
     let (swap_a, swap_b) = (attributes.trans_a && !flat, attributes.trans_b && !flat);
-    let mut operands =
-        vec![w.take(a, &order(w.rank(a), swap_a))?, w.take(b, &order(w.rank(b), swap_b))?];
+    let mut operands = vec![w.take(a, &order(w.rank(a), swap_a))?, w.take(b, &order(w.rank(b), swap_b))?];
     let tensor = if flat {
         if let Some(bias) = bias {
             operands.push(w.take(bias, &[0])?);

@@ -44,12 +44,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// An empty file; `reserved` are names of tensors that only [`Writer::input`], [`Writer::output`] and weights get.
-    pub(super) fn new(
-        graph: &'a Graph,
-        weights: Weights<'a>,
-        batch: Batch,
-        reserved: HashSet<String>,
-    ) -> Self {
+    pub(super) fn new(graph: &'a Graph, weights: Weights<'a>, batch: Batch, reserved: HashSet<String>) -> Self {
         Writer {
             graph,
             weights,
@@ -165,12 +160,7 @@ impl<'a> Writer<'a> {
         // the first form of a state has the state's reserved name
         let first = self.graph.node(value.node).op.is_state() && !self.written.keys().any(|(v, ..)| *v == value);
         let name = if first { path.to_string() } else { unique(&mut self.tensor_names, path) };
-        self.initializers.push(tensor_proto(
-            data_type(tensor.dtype()),
-            &permuted(dims, order),
-            data,
-            name.clone(),
-        ));
+        self.initializers.push(tensor_proto(data_type(tensor.dtype()), &permuted(dims, order), data, name.clone()));
         self.written.insert(key, name.clone());
         Ok(name)
     }
@@ -227,7 +217,13 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// As [`Writer::take`].
-    pub(super) fn output(&mut self, name: &str, value: Value, order: &[usize], outputs: &[String]) -> Result<(), Error> {
+    pub(super) fn output(
+        &mut self,
+        name: &str,
+        value: Value,
+        order: &[usize],
+        outputs: &[String],
+    ) -> Result<(), Error> {
         let tensor = self.take(value, order)?;
         let made = self.nodes.iter().any(|node| node.output.contains(&tensor));
         if made && !outputs.contains(&tensor) {
