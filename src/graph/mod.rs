@@ -183,6 +183,18 @@ impl Graph {
         })
     }
 
+    /// A copy whose only outputs are `outputs`, in this order, and that updates nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for one that is none, [`Error::DuplicateName`] for one that is named twice.
+    pub fn with_outputs(&self, outputs: &[&str]) -> Result<Graph, Error> {
+        let mut graph = Graph { outputs: Vec::new(), updates: Vec::new(), ..self.clone() };
+        for name in outputs {
+            graph.set_output(name, self.output(name)?)?;
+        }
+        Ok(graph.compact())
+    }
+
     /// Nodes that use a result of `id`, each once, ascending.
     pub fn users(&self, id: NodeId) -> Vec<NodeId> {
         let mut users: Vec<_> =
@@ -340,18 +352,6 @@ impl Graph {
             Some(_) => Ok(()),
             None => Err(Error::UnknownValue { path: path.to_string(), value: value.to_string(), nodes: self.len() }),
         }
-    }
-
-    /// A copy whose only outputs are `outputs`, in this order, and that updates nothing.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`] for one that is none, [`Error::DuplicateName`] for one that is named twice.
-    pub fn with_outputs(&self, outputs: &[&str]) -> Result<Graph, Error> {
-        let mut graph = Graph { outputs: Vec::new(), updates: Vec::new(), ..self.clone() };
-        for name in outputs {
-            graph.set_output(name, self.output(name)?)?;
-        }
-        Ok(graph.compact())
     }
 
     /// A copy without the nodes that no output or update needs, in topological order with fresh ids.

@@ -1,6 +1,6 @@
 //! What cannot be exported, and how that is said.
 
-use outrigger::export::onnx::{OnnxOptions, model};
+use outrigger::export::onnx::{OnnxOptions, export, model};
 use outrigger::graph::{ConvOptions, Graph};
 use outrigger::model::{LeNet5, Model, ResNetCifar};
 use outrigger::ops::{Init, Op};
@@ -63,6 +63,19 @@ fn a_store_must_have_the_states() {
     let none = Store::new(&Graph::new("empty"), 0).unwrap();
     let error = model(&graph, &none, &["logits"], &OnnxOptions::default()).unwrap_err();
     assert!(matches!(error, Error::UnknownName { .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let graph = LeNet5::default().evaluation(1).unwrap();
+    let store = Store::new(&graph, 0).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nowhere").join("lenet.onnx");
+    for largest_file in [0, usize::MAX] {
+        let options = OnnxOptions { largest_file, ..OnnxOptions::default() };
+        let error = export(&graph, &store, &["logits"], &options, &path).unwrap_err();
+        assert!(matches!(&error, Error::Io { file, .. } if file.contains("nowhere/lenet.onnx")), "{error}");
+    }
 }
 
 /// Exported with an open batch, what `make` makes of `x [2, 3, 4]` is refused with `reason`.

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use outrigger::data::{Split, sample};
 use outrigger::export::onnx::{DataFormat, OnnxOptions, export};
 use outrigger::model::{self, Model};
-use outrigger::ops::Op;
+use outrigger::ops::{MatMul, Op, ReduceKind};
 use outrigger::reference::RefTensor;
 use outrigger::tensor::Data;
 use outrigger::{DType, Options, Store, Team, Tensor, compile};
 use serde_json::json;
 
+use crate::common::build::{Build, Fill};
 use crate::common::cases;
 use crate::common::executors::{Executor, Reference};
 use crate::common::rng::Rng;
@@ -143,6 +144,53 @@ fn images(shape: &[usize], data: &Split) -> Tensor {
         }
     }
     Tensor::f32(shape.to_vec(), values).unwrap()
+}
+
+/// Attention over six places, then a layer that sees places as rows: what reshapes, transposes, stretches and joins axes
+/// while the batch stays open. The script runs it on half the batch, too.
+#[test]
+fn attention() {
+    let Some(dir) = directory("networks") else { return };
+    let mut b = Build::new("attention", 3);
+    let (batch, places, features, heads) = (BATCH, 6, 8, 2);
+    let x = b.x([batch, places, features], Fill::Signed);
+    let w = b.w([features, 3 * features], Fill::Signed);
+    let mixed = b.g.matmul(x, w, MatMul::default()).unwrap();
+    let [q, k, v] = [0, 1, 2].map(|part| {
+        let (start, stop) = (part * features, (part + 1) * features);
+        let part = b.g.slice(mixed, &[0, 0, start], &[batch, places, stop], &[1, 1, 1]).unwrap();
+        let part = b.g.reshape(part, [batch, places, heads, features / heads]).unwrap();
+        b.g.transpose(part, &[0, 2, 1, 3]).unwrap()
+    });
+    let scores = b.g.matmul(q, k, MatMul { trans_b: true, ..MatMul::default() }).unwrap();
+    let weights = b.g.softmax(scores, 3).unwrap();
+    let y = b.g.matmul(weights, v, MatMul::default()).unwrap();
+    let y = b.g.transpose(y, &[0, 2, 1, 3]).unwrap();
+    let y = b.g.reshape(y, [batch, places, features]).unwrap();
+    let mean = b.g.reduce(ReduceKind::Mean, y, &[2], true).unwrap();
+    let mean = b.g.broadcast(mean, [batch, places, features]).unwrap();
+    let y = b.g.sub(y, mean).unwrap();
+    let y = b.g.concat(&[x, y], 2).unwrap();
+    let rows = b.g.reshape(y, [batch * places, 2 * features]).unwrap();
+    let (w, bias) = (b.w([2 * features, features], Fill::Signed), b.w([features], Fill::Signed));
+    let rows = b.g.linear(rows, w, Some(bias)).unwrap();
+    let rows = b.g.gelu(rows).unwrap();
+    let y = b.g.reshape(rows, [batch, places, features]).unwrap();
+    let y = b.g.mean(y, &[1]).unwrap();
+    b.g.set_output("logits", y).unwrap();
+    let want = Reference.run(&b.g, &b.inputs, &b.state).unwrap();
+    let store = Store::new(&b.g, 0).unwrap();
+    set_all(&store, &b.state);
+    for (variant, fused) in [("unfused", false), ("fused", true)] {
+        let dir = dir.join(format!("attention_{variant}"));
+        fs::create_dir_all(&dir).unwrap();
+        let options = OnnxOptions { fused, dynamic_batch: true, ..OnnxOptions::default() };
+        export(&b.g, &store, &["logits"], &options, &dir.join("model.onnx")).unwrap();
+        b.inputs.iter().for_each(|(name, t)| write_tensor(&dir.join(format!("in.{name}.npy")), t));
+        write_exact(&dir.join("out.logits.npy"), &want["logits"]);
+        let about = json!({"case": "attention", "channels_first": false, "relative": 1e-5, "batch": true});
+        fs::write(dir.join("check.json"), about.to_string()).unwrap();
+    }
 }
 
 #[test]
