@@ -74,8 +74,8 @@ pub fn floats(tensor: &TensorProto) -> Vec<f32> {
 
 /// Extents of an input or output as text: `batch`, `3`, `?`.
 pub fn extents(graph: &GraphProto, name: &str) -> Vec<String> {
-    let infos = graph.input.iter().chain(&graph.output);
-    let info = infos.filter(|v| v.name.as_deref() == Some(name)).next_back().unwrap();
+    let mut infos = graph.input.iter().chain(&graph.output);
+    let info = infos.rfind(|v| v.name.as_deref() == Some(name)).unwrap();
     let text = |dim: &Dimension| match &dim.value {
         Some(Extent::Value(extent)) => extent.to_string(),
         Some(Extent::Param(name)) => name.clone(),

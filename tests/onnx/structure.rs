@@ -122,6 +122,32 @@ fn transposes_meet_and_vanish() {
 }
 
 #[test]
+fn axes_of_extent_1_come_and_go_without_a_transpose() {
+    let mut g = Graph::new("rows");
+    let x = g.input("x", DType::F32, [2, 1, 9, 3]).unwrap();
+    let mut y = x;
+    for (name, outputs) in [("a", 5), ("b", 4)] {
+        let shape = g.value_type(y).unwrap().shape.clone();
+        let w = g.parameter(name, [3, shape.last(), outputs], Init::Normal(1.0)).unwrap();
+        let w = g.reshape(w, [1, 3, shape.last(), outputs]).unwrap();
+        let row = g.reshape(y, [2, 1, shape.0[shape.rank() - 2], shape.last()]).unwrap();
+        let convolved = g.conv2d(row, w, None, ConvOptions::default()).unwrap();
+        let length = g.value_type(convolved).unwrap().shape.0[2];
+        y = g.reshape(convolved, [2, length, outputs]).unwrap();
+        y = g.relu(y).unwrap();
+    }
+    let image = g.reshape(y, [2, 1, 5, 4]).unwrap();
+    g.set_output("y", image).unwrap();
+    let store = Store::new(&g, 0).unwrap();
+    for fused in FUSED {
+        let file = exported(&g, &store, &["y"], &options(fused, DataFormat::ChannelsFirst)).unwrap();
+        assert_eq!(kinds(&file).get("Transpose"), None, "{:?}", kinds(&file));
+        // a reshaped weight is written as it is needed, under its name
+        assert_eq!(initializer(&file, "a").dims, [5, 3, 1, 3]);
+    }
+}
+
+#[test]
 fn a_bias_behind_other_axes_is_stretched_along_channels() {
     let mut g = Graph::new("scale");
     let x = g.input("x", DType::F32, [1, 3, 3, 4]).unwrap();

@@ -171,9 +171,11 @@ impl Walk<'_> {
         let row = if matmul.trans_a { a - 1 } else { a - 2 };
         let column = if matmul.trans_b { b - 2 } else { b - 1 };
         match ((self.of)(0), (self.of)(1)) {
-            (Some(axis), other) if axis < a - 2 && (other == Some(axis) || (other.is_none() && b == 2)) => Ok(axis),
-            (Some(axis), None) if axis == row => Ok(rank - 2),
-            (None, Some(axis)) if axis == column => Ok(rank - 1),
+            (Some(axis), Some(other)) if axis < a - 2 && other == axis => Ok(axis),
+            (Some(axis), None) if axis < a - 2 && b == 2 => Ok(axis),
+            (None, Some(axis)) if axis < b - 2 && a == 2 => Ok(axis),
+            (Some(axis), None) if axis == row && b == 2 => Ok(rank - 2),
+            (None, Some(axis)) if axis == column && a == 2 => Ok(rank - 1),
             (Some(_), _) | (None, _) => Err("sums over the batch, or has it in one operand only".to_string()),
         }
     }

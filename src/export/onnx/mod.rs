@@ -77,7 +77,7 @@ impl DataFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnnxOptions {
     /// Folds batch norms into the convolutions before them, and computes what depends on weights only. Otherwise there
-    /// is a node for each node of the graph.
+    /// is a node for each node of the graph, but for transposed and reshaped weights and the biases of convolutions.
     pub fused: bool,
     /// Where inputs and outputs of four axes have their channels.
     pub data_format: DataFormat,

@@ -1,7 +1,7 @@
 //! Operations that move elements. A transposition costs nothing here: it renames axes, and is written only where
 //! somebody needs the elements in that order.
 
-use super::order::{Order, identity, inverse, keeps_memory, permuted};
+use super::order::{Order, channels_first, identity, inverse, permuted};
 use super::writer::{Writer, int};
 use crate::error::Error;
 use crate::graph::Value;
@@ -9,23 +9,54 @@ use crate::ops::{Pad, Slice};
 use crate::tensor::{Data, Tensor};
 use crate::types::DType;
 
-/// The same elements under another shape: they must lie in memory as the graph has them.
+/// The same elements under another shape. Where axes of extent 1 come or go, the others stay in the order in which they
+/// are at hand; else elements must lie in memory as the graph has them.
 pub(super) fn reshape(w: &mut Writer<'_>, x: Value, y: Value, path: &str) -> Result<(), Error> {
-    let plain = identity(w.rank(x));
+    let (plain, held) = (identity(w.rank(x)), w.order(x));
     if w.shape(x) == w.shape(y) {
         return w.pass_on(y, x, &plain, <[usize]>::to_vec);
     }
-    let order = w.order(x);
-    let order = if keeps_memory(&w.shape(x).0, &order) { order } else { plain };
+    let (order, made) = match renamed(w, x, y, &held) {
+        Some(made) => (held, made),
+        None if in_order(&long_axes(w, x), &held) => (held, identity(w.rank(y))),
+        None => (plain, identity(w.rank(y))),
+    };
     let x = w.take(x, &order)?;
     let mut extents: Vec<i64> = w.shape(y).0.iter().map(|&e| e as i64).collect();
     if let Some(axis) = w.batch.axis(y) {
         extents[axis] = -1;
     }
-    let extents = w.integers(&extents, &format!("{path}.shape"));
+    let extents = w.integers(&permuted(&extents, &made), &format!("{path}.shape"));
     let tensor = w.node("Reshape", &[x, extents], Vec::new(), path);
-    w.set(y, identity(w.rank(y)), tensor);
+    w.set(y, made, tensor);
     Ok(())
+}
+
+/// Axes that have a place in memory: those of extent 1 may be anywhere.
+fn long_axes(w: &Writer<'_>, value: Value) -> Vec<usize> {
+    let shape = w.shape(value);
+    let long = |&axis: &usize| shape.0[axis] > 1 || w.batch.axis(value) == Some(axis);
+    (0..shape.rank()).filter(long).collect()
+}
+
+/// Whether `order` has the ascending `axes` in that order.
+fn in_order(axes: &[usize], order: &[usize]) -> bool {
+    order.iter().filter(|axis| axes.contains(axis)).is_sorted()
+}
+
+/// The order of `y`, if it is `x` in the order `held` with other axes of extent 1: channels first where that fits.
+fn renamed(w: &Writer<'_>, x: Value, y: Value, held: &[usize]) -> Option<Order> {
+    let (from, to) = (long_axes(w, x), long_axes(w, y));
+    let extents = |value: Value, axes: &[usize]| permuted(&w.shape(value).0, axes);
+    let batch = |value: Value, axes: &[usize]| axes.iter().position(|&axis| w.batch.axis(value) == Some(axis));
+    if extents(x, &from) != extents(y, &to) || batch(x, &from) != batch(y, &to) {
+        return None;
+    }
+    let memory: Order = held.iter().filter_map(|axis| from.iter().position(|a| a == axis)).map(|at| to[at]).collect();
+    let rank = w.rank(y);
+    let long = |order: &Order| order.iter().copied().filter(|axis| to.contains(axis)).collect::<Order>();
+    let usual = [channels_first(rank), identity(rank)].into_iter().find(|order| long(order) == memory);
+    Some(usual.unwrap_or_else(|| (0..rank).filter(|axis| !to.contains(axis)).chain(memory).collect()))
 }
 
 /// Axis `i` of the result is axis `permutation[i]` of the operand.

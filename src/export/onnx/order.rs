@@ -47,12 +47,6 @@ pub(super) fn permuted<T: Clone>(entries: &[T], order: &[usize]) -> Vec<T> {
     order.iter().map(|&axis| entries[axis].clone()).collect()
 }
 
-/// Whether elements lie in memory as in the graph's own order: axes of extent 1 may be anywhere.
-pub(super) fn keeps_memory(shape: &[usize], order: &[usize]) -> bool {
-    let long: Vec<usize> = order.iter().copied().filter(|&axis| shape[axis] > 1).collect();
-    long.is_sorted()
-}
-
 /// The elements of a value of `shape`, `bytes` each, in another order of axes.
 pub(super) fn reordered(data: &[u8], bytes: usize, shape: &[usize], order: &[usize]) -> Vec<u8> {
     let mut strides = vec![bytes; shape.len()];
@@ -90,11 +84,5 @@ mod tests {
         assert_eq!(inverse(&[0, 3, 1, 2]), [0, 2, 3, 1]);
         // [1, 1, 2, 3]: pixels then channels become channels then pixels
         assert_eq!(reordered(&[0, 1, 2, 3, 4, 5], 1, &[1, 1, 2, 3], &[0, 3, 1, 2]), [0, 3, 1, 4, 2, 5]);
-    }
-
-    #[test]
-    fn axes_of_one_element_may_be_anywhere() {
-        assert!(keeps_memory(&[2, 1, 1, 5], &[0, 3, 1, 2]));
-        assert!(!keeps_memory(&[2, 1, 3, 5], &[0, 3, 1, 2]));
     }
 }

@@ -26,15 +26,17 @@ pub(super) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The weights of `graph` in `store`; with `fold`, what depends on weights only is a weight, too. `nodes` are in
-    /// topological order.
+    /// The weights of `graph` in `store`. A weight that is only moved is a weight, too; with `fold`, whatever depends on
+    /// weights only. `nodes` are in topological order.
     ///
     /// # Errors
     /// Those of [`Weights::tensor`]; [`Error::Export`] when the interpreter refuses a node.
     pub(super) fn new(graph: &'a Graph, store: &'a Store, nodes: &[NodeId], fold: bool) -> Result<Self, Error> {
         let mut weights = Weights { graph, store, folded: HashMap::new() };
-        for &id in nodes.iter().filter(|_| fold) {
-            weights.fold(id)?;
+        for &id in nodes {
+            if fold || matches!(graph.node(id).op, Op::Reshape(_) | Op::Transpose(_)) {
+                weights.fold(id)?;
+            }
         }
         Ok(weights)
     }
@@ -90,9 +92,9 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The name of a weight: its own, or for a computed one that of the first state of its shape that it is made of.
+    /// The name of a weight: its own, or for a computed one that of the first state of its size that it is made of.
     pub(super) fn name(&self, value: Value) -> &str {
-        let shape = &self.graph.ty(value).shape;
+        let elements = |v: Value| self.graph.ty(v).shape.elements();
         let mut seen = HashSet::new();
         let mut stack = vec![value];
         while let Some(next) = stack.pop() {
@@ -100,7 +102,7 @@ impl<'a> Weights<'a> {
             if !seen.insert(next) {
                 continue;
             }
-            if node.op.is_state() && self.graph.ty(next).shape == *shape {
+            if node.op.is_state() && elements(next) == elements(value) {
                 return &node.name;
             }
             stack.extend(node.operands.iter().rev());
