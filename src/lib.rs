@@ -104,7 +104,7 @@ pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;
-pub use types::{DType, Padding, Precision, Shape};
+pub use types::{DType, Padding, Padding1d, Precision, Shape};
 
 /// The examples of README.md are compiled and run as tests.
 #[cfg(doctest)]

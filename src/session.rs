@@ -53,9 +53,9 @@ impl Session {
 
     /// Gives an input its value for the next runs.
     ///
-    /// Integers that become labels of a one-hot encoding (a cross-entropy's, say) are checked against its
-    /// number of classes if only casts, reshapes, transposes, broadcasts and concatenations lie between.
-    /// Labels that are sliced or computed are not: one out of range gives a row of zeros.
+    /// Integers that become labels of a one-hot encoding (a cross-entropy's, say) or ids of an embedding are checked
+    /// against its number of classes or rows if only casts, reshapes, transposes, broadcasts and concatenations lie between.
+    /// Those that are sliced or computed are not: one out of range gives a row of zeros.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Type`]; [`Error::Label`] for a label out of range.
@@ -89,7 +89,7 @@ impl Session {
         self.write(name, DType::I32, values.len(), bytes_of(values))
     }
 
-    /// Integers for an input that is used as labels must name classes.
+    /// Integers for an input that is used as labels or ids must name classes or rows.
     fn check_labels(&self, name: &str, labels: impl Iterator<Item = i32>) -> Result<(), Error> {
         let Some(classes) = find(&self.inputs, "input", name)?.1.classes else { return Ok(()) };
         let outside = |&(_, label): &(usize, i32)| usize::try_from(label).map_or(true, |l| l >= classes);

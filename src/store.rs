@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use outrigger_runtime::State;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::RngCore;
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, nearest};
 use crate::graph::Graph;
-use crate::ops::{Init, Op};
-use crate::tensor::{Data, Tensor};
-use crate::types::{DType, TensorType};
+use crate::ops::Op;
+use crate::tensor::Tensor;
+use crate::types::TensorType;
+use outrigger_runtime::State;
+
+mod initial;
+
+use initial::initial;
 
 /// State shared by the programs that train and evaluate a model. Cloning shares it.
 #[derive(Clone)]
@@ -26,7 +25,7 @@ impl Store {
     /// depends on the seed and its name only.
     ///
     /// # Errors
-    /// [`Error::Runtime`] when memory cannot be had.
+    /// [`Error::Runtime`] when memory cannot be had; [`Error::Operands`] for an initialiser that does not fit its tensor.
     pub fn new(graph: &Graph, seed: u64) -> Result<Store, Error> {
         let mut entries = Vec::new();
         let mut values = Vec::new();
@@ -78,33 +77,4 @@ impl Store {
         }
         Ok(self.state.write(name, &value.to_bytes())?)
     }
-}
-
-/// The first value of a state tensor.
-fn initial(ty: &TensorType, init: Init, seed: u64, name: &str) -> Result<Tensor, Error> {
-    let n = ty.shape.elements();
-    // a generator of its own for each tensor: its key is a hash of the seed and the name
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(name.as_bytes());
-    let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
-    let mut unit = || (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
-    let values: Vec<f32> = match init {
-        Init::Constant(c) => vec![c; n],
-        Init::Uniform(bound) => (0..n).map(|_| ((2.0 * unit() - 1.0) * f64::from(bound)) as f32).collect(),
-        // Box & Muller
-        Init::Normal(deviation) => (0..n)
-            .map(|_| {
-                let (u, v) = (unit(), unit());
-                let radius = (-2.0 * u.ln()).sqrt();
-                (radius * (std::f64::consts::TAU * v).cos() * f64::from(deviation)) as f32
-            })
-            .collect(),
-    };
-    let data = match ty.dtype {
-        DType::F32 | DType::Bf16 => Data::F32(values),
-        DType::I32 => Data::I32(values.iter().map(|&v| v as i32).collect()),
-        DType::U8 => Data::U8(values.iter().map(|&v| v as u8).collect()),
-    };
-    Tensor::new(ty.shape.clone(), data)
 }

@@ -213,6 +213,35 @@ impl Padding {
     }
 }
 
+/// How a window is placed at the borders of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding1d {
+    /// No padding: the window stays inside.
+    Valid,
+    /// As [`Padding::Same`].
+    Same,
+    /// All padding before, as much as the window reaches back: no output looks ahead (Keras's `causal`).
+    Causal,
+    /// Elements before and after.
+    Explicit([usize; 2]),
+}
+
+impl Padding1d {
+    /// The same number of elements on both sides, as PyTorch's `padding=n`.
+    pub fn all(elements: usize) -> Self {
+        Padding1d::Explicit([elements; 2])
+    }
+    /// The padding of the sequence as an image of one row, under a window of these columns.
+    pub(crate) fn of_row(self, window: Window) -> Padding {
+        match self {
+            Padding1d::Valid => Padding::Valid,
+            Padding1d::Same => Padding::Same,
+            Padding1d::Causal => Padding::Explicit([[0, 0], [window.span().saturating_sub(1), 0]]),
+            Padding1d::Explicit(elements) => Padding::Explicit([[0, 0], elements]),
+        }
+    }
+}
+
 /// One axis of a convolution or pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {

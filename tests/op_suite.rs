@@ -171,7 +171,7 @@ fn every_operation_has_a_case() {
             ops.extend(graph.nodes().filter_map(|id| graph.get(id)).map(|node| node.op.clone()));
         }
     }
-    complete("op", ops.iter().map(op_number).collect(), 34);
+    complete("op", ops.iter().map(op_number).collect(), 36);
     let unary = |op: &Op| if let Op::Unary(u) = op { Some(unary_number(u)) } else { None };
     complete("unary function", ops.iter().filter_map(unary).collect(), 16);
     let binary = |op: &Op| if let Op::Binary(b) = op { Some(binary_number(b)) } else { None };
@@ -204,6 +204,8 @@ fn op_number(op: &Op) -> usize {
         Op::Slice(_) => 13,
         Op::Concat(_) => 14,
         Op::OneHot(_) => 15,
+        Op::Gather => 34,
+        Op::ScatterAdd(_) => 35,
         Op::Reduce(_) => 16,
         Op::Softmax(_) => 17,
         Op::LogSoftmax(_) => 18,

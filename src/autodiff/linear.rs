@@ -15,27 +15,21 @@ pub(super) fn matmul(e: &mut Emit, m: MatMul, site: &Site, dy: Value) -> Result<
 }
 
 fn matmul_left(e: &mut Emit, m: MatMul, a: Value, b: Value, dy: Value) -> Result<Value, Error> {
-    let upright = MatMul { trans_a: false, trans_b: !m.trans_b };
-    if !m.trans_a {
-        return e.op(Op::MatMul(upright), &[dy, b]);
-    }
-    let (rank, rank_b) = (e.shape(a).rank(), e.shape(b).rank());
-    if rank == rank_b {
-        // dAᵀ = B·dYᵀ directly
-        return e.op(Op::MatMul(MatMul { trans_a: m.trans_b, trans_b: true }), &[b, dy]);
-    }
-    // a matrix that all batches share can only stand on the right
-    let da = e.op(Op::MatMul(upright), &[dy, b])?;
-    let mut permutation: Vec<usize> = (0..rank).collect();
-    permutation.swap(rank - 2, rank - 1);
-    e.op(Op::Transpose(permutation), &[da])
+    let da = if m.trans_a {
+        // dAᵀ = B·dYᵀ
+        e.op(Op::MatMul(MatMul { trans_a: m.trans_b, trans_b: true }), &[b, dy])?
+    } else {
+        e.op(Op::MatMul(MatMul { trans_a: false, trans_b: !m.trans_b }), &[dy, b])?
+    };
+    let shape = e.shape(a);
+    e.unbroadcast(da, &shape)
 }
 
 fn matmul_right(e: &mut Emit, m: MatMul, a: Value, b: Value, dy: Value) -> Result<Value, Error> {
-    let shared = e.shape(a).rank() - e.shape(b).rank();
+    let shared = e.shape(a).rank() > e.shape(b).rank();
     let (mut a, mut dy) = (a, dy);
     // batches that share `b` and hold rows of samples are one tall matrix
-    if shared > 0 && !m.trans_a {
+    if shared && !m.trans_a {
         for operand in [&mut a, &mut dy] {
             let shape = e.shape(*operand);
             *operand = e.reshape(*operand, [shape.elements() / shape.last(), shape.last()].into())?;

@@ -73,3 +73,14 @@ pub(super) fn concat(e: &mut Emit, axis: usize, site: &Site, dy: Value) -> Resul
     }
     Ok(parts)
 }
+
+/// `(table, ids)`: each row of the table gets the sum of what arrives where it was put.
+pub(super) fn gather(e: &mut Emit, site: &Site, dy: Value) -> Result<Vec<Option<Value>>, Error> {
+    let n = e.shape(site.operands[0]).0[0];
+    Ok(vec![Some(e.op(Op::ScatterAdd(n), &[dy, site.operands[1]])?), None])
+}
+
+/// `(rows, ids)`
+pub(super) fn scatter_add(e: &mut Emit, site: &Site, dy: Value) -> Result<Vec<Option<Value>>, Error> {
+    Ok(vec![Some(e.op(Op::Gather, &[dy, site.operands[1]])?), None])
+}

@@ -22,6 +22,8 @@ pub(super) fn flows(op: &Op, at: usize) -> bool {
         Op::MaxPoolGrad(..) => at == 0,
         // y does not depend on the running statistics
         Op::BatchNorm(_) => at < 3,
+        // ids are integers
+        Op::Gather | Op::ScatterAdd(_) => at == 0,
         Op::Input(_)
         | Op::Parameter(..)
         | Op::Buffer(..)
@@ -83,6 +85,8 @@ pub(super) fn derivative(e: &mut Emit, site: &Site, arriving: &[Option<Value>]) 
         Op::Pad(pad) => one(movement::pad(e, pad, site, dy)),
         Op::Slice(slice) => one(movement::slice(e, slice, site, dy)),
         Op::Concat(axis) => movement::concat(e, *axis, site, dy),
+        Op::Gather => movement::gather(e, site, dy),
+        Op::ScatterAdd(_) => movement::scatter_add(e, site, dy),
 
         Op::Reduce(r) => one(reduce::reduce(e, r, site, dy)),
         Op::Softmax(axis) => one(reduce::softmax(e, *axis, site, dy)),

@@ -5,6 +5,8 @@ use super::coefficients::ChannelKernel;
 use super::conv::{Bound, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
+use super::fold::Fold;
+use super::gather::{Direction, RowMove};
 use super::half::Element;
 use super::isa::Isa;
 use super::lower_conv;
@@ -31,6 +33,8 @@ pub(super) enum Kernel {
     Map(Map),
     Maps(Maps),
     Rows(RowSum),
+    RowMove(RowMove),
+    Fold(Fold),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -53,6 +57,8 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::RowMove(_)
+            | Kernel::Fold(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -69,6 +75,8 @@ impl Kernel {
             | Kernel::Map(_)
             | Kernel::Maps(_)
             | Kernel::Rows(_)
+            | Kernel::RowMove(_)
+            | Kernel::Fold(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -176,6 +184,14 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
         Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
+        Op::Reduce(reduce) if folds(&operands[0].shape, &reduce.axes) => {
+            let runs = results[0].shape.elements();
+            let kernel = Fold::new(reduce.kind, runs, operands[0].shape.elements() / runs);
+            let chunks = kernel.chunks;
+            Ok(single(step, Kernel::Fold(kernel), chunks, 0))
+        }
+        Op::Gather => Ok(row_move(step, Direction::Gather, &operands[0].shape)),
+        Op::ScatterAdd(_) => Ok(row_move(step, Direction::ScatterAdd, &results[0].shape)),
         Op::Coefficients(attributes) => {
             let shape = &operands[0].shape;
             let kernel = ChannelKernel::Forward { attributes: *attributes, partial: shape.0[0], channels: shape.0[1] };
@@ -210,6 +226,19 @@ fn floats(results: &[TensorType]) -> bool {
 fn single(step: &PlannedStep, kernel: Kernel, chunks: usize, flops: u64) -> Lowered {
     let call = Call { kernel, arguments: arguments(step), chunks, flops, kind: step.op.kind() };
     Lowered { calls: vec![call], ..Lowered::default() }
+}
+
+/// Whether `axes` (ascending, distinct) are the last ones and hold a vector or more.
+fn folds(shape: &Shape, axes: &[usize]) -> bool {
+    let first = shape.rank() - axes.len();
+    axes.first().is_some_and(|&axis| axis == first) && shape.0[first..].iter().product::<usize>() >= 4
+}
+
+fn row_move(step: &PlannedStep, direction: Direction, table: &Shape) -> Lowered {
+    let ids = step.operands[1].ty.shape.elements();
+    let kernel = RowMove::new(direction, ids, [table.0[0], table.0[1]]);
+    let chunks = kernel.chunks;
+    single(step, Kernel::RowMove(kernel), chunks, 0)
 }
 
 /// A program over `shape` bound to the step's operands; its outputs start at argument `first`.
@@ -265,6 +294,10 @@ impl Lowered {
                 Kernel::Forward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::WinogradForward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
                 Kernel::Map(map) => map.cut(images),
+                Kernel::Fold(fold) => {
+                    fold.chunks = images;
+                    fold.runs.is_multiple_of(images)
+                }
                 Kernel::Nest(nest) => {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images
@@ -275,6 +308,7 @@ impl Lowered {
                 | Kernel::Product(_)
                 | Kernel::Maps(_)
                 | Kernel::Rows(_)
+                | Kernel::RowMove(_)
                 | Kernel::Channels(_) => false,
             };
             if !fits {
@@ -294,9 +328,9 @@ impl Lowered {
 fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {
     let (a, b): (&TensorType, &TensorType) = (&step.operands[0].ty, &step.operands[1].ty);
     let (m, k, n) = attributes.extents(a, b);
-    let batch = a.shape.elements() / (m * k);
-    let batched_b = b.shape.rank() > 2;
-    let matrices = if batched_b { batch } else { 1 };
+    let (batched_a, batched_b) = (a.shape.rank() > 2, b.shape.rank() > 2);
+    let matrices = b.shape.elements() / (k * n);
+    let batch = matrices.max(a.shape.elements() / (m * k));
     let mut lowered = Lowered::default();
     let mut arguments = arguments(step);
     let mut at = 1;
@@ -309,7 +343,8 @@ fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) ->
         };
         at = lowered.pack(pack, &mut arguments, 1, floats);
     }
-    let mut product = Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_b, b: at, chunks: 1 };
+    let mut product =
+        Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_a, batched_b, b: at, chunks: 1 };
     product.chunks = product.natural_chunks();
     let chunks = product.chunks;
     let flops = 2 * (batch * m * k * n) as u64;

@@ -21,6 +21,8 @@ pub(super) struct Product {
     pub(super) n: usize,
     /// A holds `[k, m]`.
     pub(super) trans_a: bool,
+    /// A has a matrix for each of the batch.
+    pub(super) batched_a: bool,
     /// B has a matrix for each of the batch.
     pub(super) batched_b: bool,
     /// Argument of B with rows of whole panels.
@@ -79,7 +81,7 @@ impl Product {
             let matrix = e.b.ins().udiv(at[0], runs_value);
             let before = e.b.ins().imul(matrix, runs_value);
             let run = e.b.ins().isub(at[0], before);
-            let a = e.at(a, matrix, (self.m * self.k) as i64 * F);
+            let a = if self.batched_a { e.at(a, matrix, (self.m * self.k) as i64 * F) } else { a };
             let a = e.at(a, run, tile.rows as i64 * tile.a_row);
             let b = if self.batched_b { e.at(b, matrix, (self.k * padded(self.n)) as i64 * F) } else { b };
             let c = e.at(c, matrix, (self.m * self.n) as i64 * F);

@@ -38,6 +38,8 @@ mod conv_forward;
 mod cost;
 mod depthwise;
 mod emit;
+mod fold;
+mod gather;
 mod half;
 mod interleave;
 mod isa;
@@ -53,6 +55,7 @@ mod nest_emit;
 mod nest_ops;
 mod pack;
 mod pairs;
+mod random;
 mod region;
 mod region_wide;
 mod rows;
@@ -279,6 +282,8 @@ fn compile_unit(
         Unit::Kernel(Kernel::Map(map)) => map.emit(&mut e),
         Unit::Kernel(Kernel::Maps(maps)) => maps.emit(&mut e),
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
+        Unit::Kernel(Kernel::RowMove(rows)) => rows.emit(&mut e),
+        Unit::Kernel(Kernel::Fold(fold)) => fold.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::emit::{Class, Count, Emit, memory, vector};
 use super::half::Element;
 use super::nest::{Combine, Load, Nest, NestStep};
-use crate::ops::source;
+use super::random;
 use crate::types::{DType, Shape};
 
 fn class(dtype: DType) -> Class {
@@ -17,12 +17,22 @@ fn class(dtype: DType) -> Class {
     }
 }
 
+/// Addresses of the loads and the outputs as far as the loops outside of the innermost say them: Cranelift does not move
+/// this out of the loop by itself.
+struct Hoisted {
+    /// Guarded loads have none.
+    loads: Vec<Option<Value>>,
+    outputs: Vec<Value>,
+}
+
 struct Body<'n> {
     nest: &'n Nest,
     /// Argument pointers.
     args: Vec<Value>,
     /// Current loop counters, output axes then reduction axes; the last output axis counts elements.
     loops: Vec<Value>,
+    /// Within the innermost loop: what the others add to addresses.
+    hoisted: Option<Hoisted>,
     lanes: usize,
 }
 
@@ -30,7 +40,7 @@ struct Body<'n> {
 pub(super) fn emit(nest: &Nest, e: &mut Emit<'_>) {
     let arguments = nest.loads.iter().map(|l| l.arg).chain(nest.outputs.iter().map(|o| o.1)).max().map_or(0, |m| m + 1);
     let args = (0..arguments).map(|i| e.argument(i)).collect();
-    let mut body = Body { nest, args, loops: Vec::new(), lanes: 1 };
+    let mut body = Body { nest, args, loops: Vec::new(), hoisted: None, lanes: 1 };
     let lanes = nest.lanes();
     let rank = nest.extents.len();
     if rank == 0 {
@@ -71,6 +81,9 @@ impl Body<'_> {
         let extent = self.nest.extents[self.nest.extents.len() - 1];
         let whole = extent / lanes;
         let zero = e.int(0);
+        if self.nest.reductions.is_empty() {
+            self.hoist(e);
+        }
         self.lanes = lanes;
         e.repeat(Count::Static(whole), &[(zero, lanes as i64)], &[], |e, at, _| {
             self.loops.push(at[0]);
@@ -86,6 +99,42 @@ impl Body<'_> {
             self.loops.pop();
             Vec::new()
         });
+        self.hoisted = None;
+    }
+
+    /// Called in front of the innermost loop.
+    fn hoist(&mut self, e: &mut Emit<'_>) {
+        let nest = self.nest;
+        let free = |load: &&Load| load.coordinates.iter().all(|c| c.extent.is_none() && c.divisor == 1);
+        let loads =
+            nest.loads.iter().map(|load| Some(load).filter(free).map(|load| self.free_address(e, load))).collect();
+        // behind a reduction they are outside of its loop
+        let stored = nest.outputs.iter().filter(|_| nest.reductions.is_empty());
+        let outputs = stored.map(|&(_, arg, dtype)| self.address(e, arg, dtype)).collect();
+        self.hoisted = Some(Hoisted { loads, outputs });
+    }
+
+    /// The address of an unguarded load, as far as the loops so far say it.
+    fn free_address(&self, e: &mut Emit<'_>, load: &Load) -> Value {
+        let bytes = load.dtype.bytes() as i64;
+        let fixed: i64 = load.coordinates.iter().map(|c| c.offset * c.stride).sum();
+        let mut address = e.offset(self.args[load.arg], fixed * bytes);
+        for c in &load.coordinates {
+            for &(l, coefficient) in &c.terms {
+                if let Some(&index) = self.loops.get(l) {
+                    address = e.at(address, index, coefficient * c.stride * bytes);
+                }
+            }
+        }
+        address
+    }
+
+    /// Moves a hoisted address by the innermost loop.
+    fn innermost(&self, e: &mut Emit<'_>, base: Value, stride: i64) -> Value {
+        match self.loops.last() {
+            Some(&index) if stride != 0 => e.at(base, index, stride),
+            Some(_) | None => base,
+        }
     }
 
     /// One output point (a vector of them): reductions, finish, stores.
@@ -109,8 +158,11 @@ impl Body<'_> {
             let reduced = self.reduce(e, 0, &initial);
             self.run(e, &nest.finish, &reduced)
         };
-        for &(step, arg, dtype) in &nest.outputs {
-            let address = self.address(e, arg, dtype);
+        for (at, &(step, arg, dtype)) in nest.outputs.iter().enumerate() {
+            let address = match &self.hoisted {
+                Some(hoisted) => self.innermost(e, hoisted.outputs[at], self.store_stride() * dtype.bytes() as i64),
+                None => self.address(e, arg, dtype),
+            };
             let value = values[step];
             if dtype == DType::U8 {
                 let byte = e.b.ins().ireduce(I8, value);
@@ -142,12 +194,25 @@ impl Body<'_> {
                 .collect();
         };
         let zero = e.int(0);
-        e.repeat(Count::Static(extent), &[(zero, 1)], carried, |e, at, carried| {
+        if depth + 1 == nest.reduce.len() {
+            self.hoist(e);
+        }
+        let result = e.repeat(Count::Static(extent), &[(zero, 1)], carried, |e, at, carried| {
             self.loops.push(at[0]);
             let result = self.reduce(e, depth + 1, carried);
             self.loops.pop();
             result
-        })
+        });
+        self.hoisted = None;
+        result
+    }
+
+    /// Elements from one index of the last output axis to the next in the result.
+    fn store_stride(&self) -> i64 {
+        match &self.nest.placement {
+            Some((strides, _)) => strides.last().copied().unwrap_or(0),
+            None => 1,
+        }
     }
 
     fn address(&self, e: &mut Emit<'_>, arg: usize, dtype: DType) -> Value {
@@ -165,10 +230,7 @@ impl Body<'_> {
         let mut values: Vec<(Value, Class)> = Vec::with_capacity(steps.len());
         for step in steps {
             let value = match step {
-                NestStep::Load(l) => {
-                    let load = &self.nest.loads[*l];
-                    (self.load(e, load), class(load.dtype))
-                }
+                NestStep::Load(l) => (self.load(e, *l), class(self.nest.loads[*l].dtype)),
                 NestStep::Constant(c) => (e.float(*c, self.lanes), Class::Float),
                 NestStep::Index(strides) => (self.index(e, strides), Class::Int),
                 NestStep::Unary(op, a) => {
@@ -185,7 +247,7 @@ impl Body<'_> {
                 }
                 NestStep::Cast(to, a) => self.cast(e, *to, values[*a]),
                 NestStep::Random(stream, seed, step, index) => {
-                    (self.random(e, *stream, values[*seed].0, values[*step].0, values[*index].0), Class::Float)
+                    (random::uniform(e, self.lanes, *stream, [seed, step, index].map(|&at| values[at].0)), Class::Float)
                 }
                 NestStep::Reduced(i) => (reduced[*i], Class::Float),
             };
@@ -197,8 +259,14 @@ impl Body<'_> {
     /// Loads, replacing what lies outside: its guarded coordinates count as zero in the address, so that nothing outside
     /// is ever read. The others stay, the image's number among them: of a tensor in a worker's own memory only that
     /// image is there.
-    fn load(&self, e: &mut Emit<'_>, load: &Load) -> Value {
+    fn load(&self, e: &mut Emit<'_>, at: usize) -> Value {
+        let load = &self.nest.loads[at];
         let bytes = load.dtype.bytes() as i64;
+        if let Some(base) = self.hoisted.as_ref().and_then(|hoisted| hoisted.loads[at]) {
+            let stride = load.stride_along(self.loops.len() - 1).unwrap_or(0);
+            let address = self.innermost(e, base, stride * bytes);
+            return self.fetch(e, load, address);
+        }
         let mut elements: Option<Value> = None;
         let mut guarded: Option<Value> = None;
         let mut fixed = 0;
@@ -316,33 +384,5 @@ impl Body<'_> {
                 (e.binary(crate::ops::Binary::Min, Class::Int, int, high), Class::Int)
             }
         }
-    }
-
-    /// See [`source::Random`].
-    fn random(&self, e: &mut Emit<'_>, stream: u32, seed: Value, step: Value, index: Value) -> Value {
-        let lanes = self.lanes;
-        let stream = e.int32(stream.wrapping_mul(0x9E37_79B9) as i32, lanes);
-        let key = e.b.ins().bxor(seed, stream);
-        let key = self.mix(e, key);
-        let key = e.b.ins().bxor(key, step);
-        let key = self.mix(e, key);
-        let word = e.b.ins().bxor(key, index);
-        let word = self.mix(e, word);
-        let top = e.b.ins().ushr_imm_u(word, 8);
-        let float = e.b.ins().fcvt_from_sint(vector(Class::Float, lanes), top);
-        let scale = e.float(1.0 / 16_777_216.0, lanes);
-        e.b.ins().fmul(float, scale)
-    }
-    fn mix(&self, e: &mut Emit<'_>, x: Value) -> Value {
-        let mut x = x;
-        for (shift, factor) in source::TRIPLE32 {
-            let shifted = e.b.ins().ushr_imm_u(x, shift);
-            x = e.b.ins().bxor(x, shifted);
-            if factor != 0 {
-                let factor = e.int32(factor as i32, self.lanes);
-                x = e.b.ins().imul(x, factor);
-            }
-        }
-        x
     }
 }

@@ -133,6 +133,8 @@ pub(super) fn nests(op: &Op, operands: &[TensorType], results: &[TensorType]) ->
         | Op::Parameter(..)
         | Op::Buffer(..)
         | Op::Constant(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
         | Op::MatMul(_)

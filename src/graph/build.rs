@@ -231,6 +231,14 @@ impl Graph {
     pub fn one_hot(&mut self, labels: Value, classes: usize) -> Result<Value, Error> {
         self.op(Op::OneHot(classes), &[labels])
     }
+    /// Rows of `table [n, d]` by their numbers: `ids i32[..] → [.., d]` (`torch.nn.Embedding`, Keras's `Embedding`).
+    /// Ids of an input are checked when it is set; a computed one out of range gives a row of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Operands`] unless ids are i32 and the table has two axes.
+    pub fn embedding(&mut self, ids: Value, table: Value) -> Result<Value, Error> {
+        self.op(Op::Gather, &[table, ids])
+    }
 
     /// Reduces over `axes` (any order).
     ///
@@ -292,8 +300,26 @@ impl Graph {
         let y = self.matmul(x, w, MatMul::default())?;
         bias.map_or(Ok(y), |b| self.add_values(y, b))
     }
+    /// `x·factor`
+    pub(super) fn times(&mut self, x: Value, factor: f32) -> Result<Value, Error> {
+        let factor = self.scalar(factor)?;
+        self.mul(x, factor)
+    }
     /// The type of an operand, or the error that names it.
     pub(crate) fn expect_type(&self, value: Value, path: &str) -> Result<TensorType, Error> {
         self.expect_value(value, path).map(|()| self.ty(value).clone())
+    }
+    /// `value`, which must be f32 of `shape`; `what` names it in the error of the operation `op`.
+    pub(super) fn expect_shape_of(&self, value: Value, shape: &Shape, op: &str, what: &str) -> Result<(), Error> {
+        let expected = TensorType::f32(shape.clone());
+        if self.expect_type(value, op)? == expected {
+            return Ok(());
+        }
+        Err(self.refused(op, &[value], format!("{what} must be {expected}")))
+    }
+    /// The error of an operation that is composed of others and does not take these operands.
+    pub(super) fn refused(&self, op: &str, operands: &[Value], reason: String) -> Error {
+        let types: Vec<String> = operands.iter().filter_map(|&v| self.value_type(v)).map(|t| t.to_string()).collect();
+        Error::Operands { path: self.scoped(op), op: op.to_string(), operands: types.join(", "), reason }
     }
 }

@@ -219,6 +219,37 @@ impl Graph {
         self.reduce_elements(x, Reduction::Mean)
     }
 
+    /// `factor·Σ w²` over all elements of some parameters, to be added to a loss: Keras's `regularizers.L2(factor)` on
+    /// each. PyTorch's `weight_decay` adds `weight_decay·w` to a gradient, which is a factor of half of it here.
+    ///
+    /// # Errors
+    /// [`Error::UnknownValue`]; [`Error::Operands`] for values that are not f32.
+    pub fn l2_penalty(&mut self, parameters: &[Value], factor: f32) -> Result<Value, Error> {
+        self.penalty(parameters, factor, |g, w| g.mul(w, w))
+    }
+    /// `factor·Σ |w|` over all elements of some parameters: Keras's `regularizers.L1(factor)` on each.
+    ///
+    /// # Errors
+    /// As [`Graph::l2_penalty`].
+    pub fn l1_penalty(&mut self, parameters: &[Value], factor: f32) -> Result<Value, Error> {
+        self.penalty(parameters, factor, Graph::abs)
+    }
+    fn penalty(
+        &mut self,
+        parameters: &[Value],
+        factor: f32,
+        each: impl Fn(&mut Graph, Value) -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
+        let mut total = self.scalar(0.0)?;
+        for &parameter in parameters {
+            self.expect_type(parameter, "penalty")?;
+            let cost = each(self, parameter)?;
+            let sum = self.reduce_elements(cost, Reduction::Sum)?;
+            total = self.add_values(total, sum)?;
+        }
+        self.times(total, factor)
+    }
+
     fn cross_entropy_of(
         &mut self,
         logits: Value,

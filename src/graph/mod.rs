@@ -19,17 +19,24 @@ use crate::error::{Error, nearest};
 use crate::ops::Op;
 use crate::types::TensorType;
 
+mod activations;
 mod build;
+mod convs;
 mod layers;
 mod losses;
+mod norms;
 mod patch;
+mod pools;
 mod random;
+mod resample;
 mod text;
 mod verify;
 
+pub use convs::{Conv1dOptions, ConvTranspose1dOptions, ConvTransposeOptions};
 pub use layers::{ConvOptions, Normalized, PoolOptions};
 pub use losses::{Loss, Reduction};
 pub use patch::Patch;
+pub use pools::Pool1dOptions;
 
 /// A node. Prints as `%7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Mismatch, expect_f32};
 use crate::types::TensorType;
 
-/// `op(a) · op(b)` over the last two axes, `op` an optional transposition. Leading axes of `a` are
-/// batch axes; `b` has the same ones or none.
+/// `op(a) · op(b)` over the last two axes, `op` an optional transposition. Leading axes are batch axes; both have the
+/// same ones, or one has none and its matrix is multiplied with all of the other's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MatMul {
     /// `a` holds `[k, m]` instead of `[m, k]`.
@@ -37,10 +37,10 @@ impl MatMul {
         if k != kb {
             return Err(Mismatch::new(format!("the inner extents of {a} and {b} differ: {k} and {kb}")));
         }
-        if !batch_b.is_empty() && batch != batch_b {
-            return Err(Mismatch::new(format!("the batch axes of {a} and {b} must be equal, or the right has none")));
+        if !batch.is_empty() && !batch_b.is_empty() && batch != batch_b {
+            return Err(Mismatch::new(format!("the batch axes of {a} and {b} must be equal, or one has none")));
         }
-        let mut shape = batch.to_vec();
+        let mut shape = if batch.is_empty() { batch_b } else { batch }.to_vec();
         shape.extend([m, n]);
         Ok(TensorType::f32(shape))
     }

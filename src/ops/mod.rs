@@ -18,6 +18,7 @@ use crate::types::{DType, Shape, TensorType};
 pub mod conv;
 pub mod elementwise;
 pub mod fused;
+pub mod init;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
@@ -28,12 +29,13 @@ pub mod source;
 pub use conv::Conv2d;
 pub use elementwise::{Binary, Unary};
 pub use fused::{Anchor, Fused, Output, Program, Step};
+pub use init::{Distribution, FanMode, Init, Initializer, Nonlinearity};
 pub use matmul::MatMul;
 pub use movement::{Pad, Slice};
 pub use norm::{BatchNorm, Coefficients, GradCoefficients};
 pub use pool::Pool;
 pub use reduce::{Reduce, ReduceKind};
-pub use source::{Init, Random};
+pub use source::Random;
 
 /// Why an operation does not accept its operands: what was wrong and what would fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,11 @@ pub enum Op {
     Concat(usize),
     /// `i32[..] → f32[.., classes]`: 1 at the label, else 0.
     OneHot(usize),
+    /// `(table f32[n, d], ids i32[..]) → f32[.., d]`: rows of the table.
+    Gather,
+    /// `(rows f32[.., d], ids i32[..]) → f32[n, d]`: each row of the result is the sum of the rows with its number, the
+    /// gradient of [`Op::Gather`]; the attribute is `n`.
+    ScatterAdd(usize),
 
     /// Sum, mean, maximum or minimum over axes.
     Reduce(Reduce),
@@ -167,6 +174,8 @@ impl Op {
             Op::Slice(s) => arity(1).and_then(|()| one(s.infer(inputs[0]))),
             Op::Concat(axis) => one(movement::infer_concat(inputs, *axis)),
             Op::OneHot(classes) => arity(1).and_then(|()| one(movement::infer_one_hot(inputs[0], *classes))),
+            Op::Gather => arity(2).and_then(|()| one(movement::infer_gather(inputs[0], inputs[1]))),
+            Op::ScatterAdd(n) => arity(2).and_then(|()| one(movement::infer_scatter_add(inputs[0], inputs[1], *n))),
             Op::Reduce(r) => arity(1).and_then(|()| one(r.infer(inputs[0]))),
             Op::Softmax(axis) | Op::LogSoftmax(axis) => {
                 arity(1).and_then(|()| one(reduce::infer_softmax(inputs[0], *axis)))
@@ -207,6 +216,8 @@ impl Op {
             Op::Slice(_) => "slice",
             Op::Concat(_) => "concat",
             Op::OneHot(_) => "one_hot",
+            Op::Gather => "gather",
+            Op::ScatterAdd(_) => "scatter_add",
             Op::Reduce(r) => r.kind.name(),
             Op::Softmax(_) => "softmax",
             Op::LogSoftmax(_) => "log_softmax",

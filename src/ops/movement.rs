@@ -1,8 +1,8 @@
-//! Operations that move elements without computing.
+//! Operations that move elements without computing, and the sums of moved rows.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mismatch, expect_distance};
+use super::{Mismatch, expect_distance, expect_f32, expect_rank};
 use crate::types::{DType, Shape, TensorType};
 
 /// A border of `value`, per axis `low` elements before and `high` after.
@@ -122,4 +122,31 @@ pub(super) fn infer_one_hot(x: &TensorType, classes: usize) -> Result<TensorType
     let mut shape = x.shape.0.clone();
     shape.push(classes);
     Ok(TensorType::f32(shape))
+}
+
+fn expect_ids(ids: &TensorType) -> Result<(), Mismatch> {
+    if ids.dtype == DType::I32 {
+        return Ok(());
+    }
+    Err(Mismatch::new(format!("ids must be i32, got {ids}; cast them first")))
+}
+
+pub(super) fn infer_gather(table: &TensorType, ids: &TensorType) -> Result<TensorType, Mismatch> {
+    expect_f32(table, "the table")?;
+    expect_rank(table, 2, "the table ([rows, d])")?;
+    expect_ids(ids)?;
+    let mut shape = ids.shape.0.clone();
+    shape.push(table.shape.last());
+    Ok(TensorType::f32(shape))
+}
+
+pub(super) fn infer_scatter_add(rows: &TensorType, ids: &TensorType, n: usize) -> Result<TensorType, Mismatch> {
+    expect_f32(rows, "the rows")?;
+    expect_ids(ids)?;
+    match rows.shape.0.split_last() {
+        Some((&d, leading)) if leading == ids.shape.0 => Ok(TensorType::f32([n, d])),
+        Some(_) | None => Err(Mismatch::new(format!(
+            "the rows of {rows} must be numbered by ids of its shape without the last axis, got {ids}"
+        ))),
+    }
 }

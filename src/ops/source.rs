@@ -1,38 +1,9 @@
-//! Where values come from: inputs, state and its initialisers, constants, random numbers.
+//! Where values come from: inputs, state, constants, random numbers. First values of state are in `init.rs`.
 
 use serde::{Deserialize, Serialize};
 
 use super::Mismatch;
 use crate::types::{DType, Shape, TensorType};
-
-/// How a state tensor gets its first value. Random ones depend on the seed and the tensor's name
-/// only, so adding a layer does not change the others.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Init {
-    /// Every element the same.
-    Constant(f32),
-    /// Uniform in `[-bound, bound)`.
-    Uniform(f32),
-    /// Normal with mean 0 and this standard deviation.
-    Normal(f32),
-}
-
-impl Init {
-    /// All zeros.
-    pub const ZEROS: Init = Init::Constant(0.0);
-    /// All ones.
-    pub const ONES: Init = Init::Constant(1.0);
-
-    /// PyTorch's default for convolutions and linear layers: Kaiming uniform with `a = √5`, which
-    /// is `1/√fan_in` (`torch.nn.init.kaiming_uniform_`). `fan_in` is the number of products summed per output.
-    pub fn kaiming_uniform(fan_in: usize) -> Init {
-        Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
-    }
-    /// Keras's default: Glorot uniform, `√(6/(fan_in + fan_out))` (Glorot & Bengio 2010).
-    pub fn glorot_uniform(fan_in: usize, fan_out: usize) -> Init {
-        Init::Uniform((6.0 / ((fan_in + fan_out).max(1) as f32)).sqrt())
-    }
-}
 
 /// Uniform f32 numbers in [0, 1), a pure function of `(seed, step, stream, element index)`:
 /// `u = mix(mix(mix(seed ^ stream·0x9E3779B9) ^ step) ^ index) >> 8 · 2⁻²⁴` with the 32-bit

@@ -105,6 +105,8 @@ fn walked(op: &Op) -> Option<fn(usize) -> bool> {
         | Op::Slice(_)
         | Op::Concat(_)
         | Op::OneHot(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
         | Op::MatMul(_)

@@ -45,6 +45,8 @@ pub(super) fn same_index(
         | Op::Slice(_)
         | Op::Concat(_)
         | Op::OneHot(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::Reduce(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)

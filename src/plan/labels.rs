@@ -1,7 +1,8 @@
-//! Which inputs are labels, so that a session can refuse those that name no class.
+//! Which inputs are labels or row numbers, so that a session can refuse those that name no class or row.
 //!
 //! ```text
 //!  input u8[2,3] ──▶ cast i32 ──▶ reshape [6] ──▶ one-hot of 10 classes      every element: below 10
+//!                                            └──▶ gather from a table of 7 rows               below 7
 //! ```
 
 use super::tasks::Tasks;
@@ -9,8 +10,21 @@ use crate::graph::{Graph, Node, Value};
 use crate::ops::Op;
 use crate::types::DType;
 
+/// The operand whose elements must be below a number, and that number.
+pub(super) fn limited(graph: &Graph, node: &Node) -> Option<(Value, usize)> {
+    if let Op::OneHot(classes) = node.op {
+        Some((node.operands[0], classes))
+    } else if let Op::ScatterAdd(rows) = node.op {
+        Some((node.operands[1], rows))
+    } else if node.op == Op::Gather {
+        Some((node.operands[1], graph.ty(node.operands[0]).shape.0[0]))
+    } else {
+        None
+    }
+}
+
 impl Tasks {
-    /// The inputs whose elements become the labels of a one-hot encoding must be below `classes`.
+    /// The inputs whose elements become such labels must be below `classes`.
     pub(super) fn limit_labels(&mut self, graph: &Graph, labels: Value, classes: usize, item_of: &[Vec<usize>]) {
         let (mut stack, mut seen) = (vec![labels], vec![false; graph.len()]);
         while let Some(value) = stack.pop() {
@@ -48,6 +62,8 @@ fn keeps_labels(graph: &Graph, node: &Node) -> bool {
         | Op::Pad(_)
         | Op::Slice(_)
         | Op::OneHot(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::Reduce(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)

@@ -18,6 +18,7 @@ use crate::ops::Op;
 use crate::types::TensorType;
 
 use super::inplace::same_index;
+use super::labels::limited;
 
 /// Who gives an item its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,8 @@ fn is_alias(graph: &Graph, node: &Node) -> bool {
         | Op::Slice(_)
         | Op::Concat(_)
         | Op::OneHot(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::Reduce(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
@@ -199,8 +202,8 @@ impl Tasks {
                 item_of[id.index()] = if is_alias(graph, node) {
                     vec![operands[0].0]
                 } else {
-                    if let Op::OneHot(classes) = node.op {
-                        self.limit_labels(graph, node.operands[0], classes, &item_of);
+                    if let Some((labels, classes)) = limited(graph, node) {
+                        self.limit_labels(graph, labels, classes, &item_of);
                     }
                     self.add_task(node.name.clone(), node.op.clone(), operands, &node.results)
                 };

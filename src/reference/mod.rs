@@ -188,6 +188,8 @@ pub fn evaluate(op: &Op, operands: &[&RefTensor]) -> Result<Vec<RefTensor>, Erro
         Op::Slice(slice) => vec![movement::slice(x[0], slice, &types[0].shape)],
         Op::Concat(axis) => vec![movement::concat(x, *axis)],
         Op::OneHot(classes) => vec![movement::one_hot(x[0], *classes)?],
+        Op::Gather => vec![movement::gather_rows(x[0], x[1])?],
+        Op::ScatterAdd(n) => vec![movement::scatter_add(x[0], x[1], *n)?],
         Op::Reduce(attributes) => vec![reduce::reduce(x[0], attributes)],
         Op::Softmax(axis) => vec![reduce::softmax(x[0], *axis)],
         Op::LogSoftmax(axis) => vec![reduce::log_softmax(x[0], *axis)],
@@ -251,7 +253,8 @@ fn located(error: Error, graph: &Graph, id: NodeId) -> Error {
             Error::Operands { path: node.name.clone(), op, operands, reason }
         }
         Error::Label { index, label, classes, .. } => {
-            let source = node.operands.first().and_then(|v| graph.get(v.node)).unwrap_or(node);
+            // ids and labels are the last operand
+            let source = node.operands.last().and_then(|v| graph.get(v.node)).unwrap_or(node);
             Error::Label { name: source.name.clone(), index, label, classes }
         }
         other => other,

@@ -1,4 +1,4 @@
-//! Operations that move elements, and one-hot rows.
+//! Operations that move elements, one-hot rows, and sums of rows.
 
 use super::RefTensor;
 use super::index::{broadcast_strides, gather, walk};
@@ -57,12 +57,37 @@ pub(super) fn concat(operands: &[&RefTensor], axis: usize) -> Vec<f64> {
 
 pub(super) fn one_hot(labels: &RefTensor, classes: usize) -> Result<Vec<f64>, Error> {
     let mut out = vec![0.0; labels.data.len() * classes];
-    for (index, (&label, row)) in labels.data.iter().zip(out.chunks_exact_mut(classes)).enumerate() {
-        let label = label as i32;
-        match usize::try_from(label).ok().and_then(|at| row.get_mut(at)) {
-            Some(one) => *one = 1.0,
-            None => return Err(Error::Label { name: "labels".to_string(), index, label, classes }),
-        }
+    for (row, label) in out.chunks_exact_mut(classes).zip(numbers(labels, classes)) {
+        row[label?] = 1.0;
     }
     Ok(out)
+}
+
+pub(super) fn gather_rows(table: &RefTensor, ids: &RefTensor) -> Result<Vec<f64>, Error> {
+    let (n, d) = (table.dims()[0], table.dims()[1]);
+    let mut out = Vec::with_capacity(ids.data.len() * d);
+    for id in numbers(ids, n) {
+        let id = id?;
+        out.extend_from_slice(&table.data[id * d..(id + 1) * d]);
+    }
+    Ok(out)
+}
+
+pub(super) fn scatter_add(rows: &RefTensor, ids: &RefTensor, n: usize) -> Result<Vec<f64>, Error> {
+    let d = rows.ty.shape.last();
+    let mut out = vec![0.0; n * d];
+    for (row, id) in rows.data.chunks_exact(d).zip(numbers(ids, n)) {
+        let id = id?;
+        out[id * d..(id + 1) * d].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+    Ok(out)
+}
+
+/// Labels or ids, each below `limit` or an error.
+fn numbers(labels: &RefTensor, limit: usize) -> impl Iterator<Item = Result<usize, Error>> {
+    labels.data.iter().enumerate().map(move |(index, &label)| {
+        let label = label as i32;
+        let refused = Error::Label { name: "labels".to_string(), index, label, classes: limit };
+        usize::try_from(label).ok().filter(|&at| at < limit).ok_or(refused)
+    })
 }

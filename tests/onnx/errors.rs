@@ -142,6 +142,7 @@ pub fn portable(op: &Op) -> bool {
         | Op::Slice(_)
         | Op::Concat(_)
         | Op::OneHot(_)
+        | Op::Gather
         | Op::Reduce(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
@@ -152,6 +153,7 @@ pub fn portable(op: &Op) -> bool {
         | Op::AvgPool(_)
         | Op::BatchNormEval(_) => true,
         Op::Random(_)
+        | Op::ScatterAdd(_)
         | Op::Conv2dGradWeight(..)
         | Op::MaxPoolIndex(_)
         | Op::MaxPoolGrad(..)

@@ -108,6 +108,8 @@ impl Walk<'_> {
                 let all = (0..node.operands.len()).all(|operand| (self.of)(operand) == Some(at));
                 untouched(all && *axis != at, "joins values along, or to values without,")
             }
+            Op::Gather if same.is_some() => Err("looks up rows of a table that grows with the batch".to_string()),
+            Op::Gather => Ok((self.of)(1)),
             Op::Reduce(reduce) if reduce.axes.contains(&at) => Ok(None),
             Op::Reduce(reduce) if reduce.keep_dims => Ok(same),
             Op::Reduce(reduce) => Ok(Some(at - reduce.axes.iter().filter(|&&axis| axis < at).count())),
@@ -125,6 +127,7 @@ impl Walk<'_> {
             | Op::Buffer(..)
             | Op::Constant(_)
             | Op::Random(_)
+            | Op::ScatterAdd(_)
             | Op::Conv2dGradWeight(..)
             | Op::MaxPoolIndex(_)
             | Op::MaxPoolGrad(..)

@@ -140,6 +140,14 @@ pub(super) fn concat(w: &mut Writer<'_>, axis: usize, operands: &[Value], y: Val
     Ok(())
 }
 
+/// Rows of a table by their numbers.
+pub(super) fn gather(w: &mut Writer<'_>, [table, ids]: [Value; 2], y: Value, path: &str) -> Result<(), Error> {
+    let operands = [w.take(table, &[0, 1])?, w.take(ids, &identity(w.rank(ids)))?];
+    let tensor = w.node("Gather", &operands, vec![int("axis", 0)], path);
+    w.set(y, identity(w.rank(y)), tensor);
+    Ok(())
+}
+
 fn signed(values: &[usize]) -> Vec<i64> {
     values.iter().map(|&v| v as i64).collect()
 }

@@ -90,6 +90,7 @@ pub(super) fn write(w: &mut Writer<'_>, id: NodeId, biases: &Biases) -> Result<(
         Op::Pad(pad) => movement::pad(w, pad, one()?, y, path),
         Op::Slice(slice) => movement::slice(w, slice, one()?, y, path),
         Op::Concat(axis) => movement::concat(w, *axis, &node.operands, y, path),
+        Op::Gather => movement::gather(w, two()?, y, path),
         Op::Reduce(attributes) => reduce::reduce(w, attributes, one()?, y, path),
         Op::Softmax(axis) => reduce::softmax(w, "Softmax", *axis, one()?, y, path),
         Op::LogSoftmax(axis) => reduce::softmax(w, "LogSoftmax", *axis, one()?, y, path),
@@ -101,7 +102,8 @@ pub(super) fn write(w: &mut Writer<'_>, id: NodeId, biases: &Biases) -> Result<(
         Op::BatchNormEval(epsilon) => windows::batch_norm(w, *epsilon, &node.operands, y, path),
         Op::BatchNorm(_) => Err(w.refuse(id, format!("batch norm with the batch's own statistics {training}"))),
         Op::Random(_) => Err(w.refuse(id, format!("random numbers (of dropout, say): this {training}"))),
-        Op::Conv2dGradWeight(..)
+        Op::ScatterAdd(_)
+        | Op::Conv2dGradWeight(..)
         | Op::MaxPoolIndex(_)
         | Op::MaxPoolGrad(..)
         | Op::AvgPoolGrad(..)

@@ -76,6 +76,8 @@ fn lower(graph: &mut Graph, id: NodeId) -> Result<Option<Vec<Value>>, Error> {
         | Op::Slice(Slice { .. })
         | Op::Concat(_)
         | Op::OneHot(_)
+        | Op::Gather
+        | Op::ScatterAdd(_)
         | Op::MatMul(MatMul { .. })
         | Op::MaxPool(Pool { .. })
         | Op::MaxPoolIndex(_)

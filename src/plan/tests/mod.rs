@@ -375,12 +375,15 @@ fn label_inputs_know_their_classes() {
     let many = g.one_hot(labels, 10).unwrap();
     let few = g.one_hot(square, 7).unwrap();
     let more = g.add_values(counts, labels).unwrap();
-    for (name, value) in [("many", many), ("few", few), ("more", more)] {
+    let ids = g.input("ids", DType::I32, [6]).unwrap();
+    let table = g.parameter("table", [5, 2], Init::ZEROS).unwrap();
+    let rows = g.embedding(ids, table).unwrap();
+    for (name, value) in [("many", many), ("few", few), ("more", more), ("rows", rows)] {
         g.set_output(name, value).unwrap();
     }
     let plan = checked(&g);
-    assert_eq!(plan.inputs[0].classes, Some(7));
-    assert_eq!(plan.inputs[1].classes, None);
+    let classes: Vec<_> = plan.inputs.iter().map(|input| input.classes).collect();
+    assert_eq!(classes, [Some(7), None, Some(5)]);
 }
 
 #[test]

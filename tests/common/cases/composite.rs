@@ -60,6 +60,16 @@ pub fn cases() -> Vec<Case> {
             b.out(loss);
             Ok(())
         }),
+        Case::new("loss/penalties", |b| {
+            let [first, second] = [b.any_dims(), b.dims(2)];
+            let total: usize = [&first, &second].map(|dims| dims.iter().product::<usize>()).iter().sum();
+            b.sums(total);
+            let both = [b.w(first, Fill::Away(&[0.0])), b.w(second, Fill::Away(&[0.0]))];
+            let (l2, l1) = (b.g.l2_penalty(&both, 0.5)?, b.g.l1_penalty(&both, 0.25)?);
+            b.out(l2);
+            b.out(l1);
+            Ok(())
+        }),
         Case::new("composite/dropout", |b| {
             let dims = b.any_dims();
             let x = b.x(dims, Fill::Signed);

@@ -27,6 +27,20 @@ pub fn cases() -> Vec<Case> {
             }));
         }
     }
+    for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let name = format!("matmul/{}{}", if trans_a { "t" } else { "n" }, if trans_b { "t" } else { "n" });
+        cases.push(Case::new(format!("{name}_left_shared"), move |b| {
+            let [m, k, n] = [0, 1, 2].map(|_| b.channels());
+            let mut right: Vec<usize> = (0..b.rng.within(1, 2)).map(|_| b.rng.within(1, 3)).collect();
+            right.extend(if trans_b { [n, k] } else { [k, n] });
+            b.is_sum_of(k);
+            let left = b.w(if trans_a { [k, m] } else { [m, k] }, Fill::Signed);
+            let right = b.x(right, Fill::Signed);
+            let y = b.g.matmul(left, right, MatMul { trans_a, trans_b })?;
+            b.out(y);
+            Ok(())
+        }));
+    }
     for bias in [false, true] {
         cases.push(Case::new(format!("linear/{}", if bias { "bias" } else { "plain" }), move |b| {
             let [n, inputs, outputs] = [0, 1, 2].map(|_| b.channels());

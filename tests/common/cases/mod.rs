@@ -5,15 +5,19 @@ use outrigger::Error;
 
 use super::build::Build;
 
+mod activation;
 mod composite;
 pub mod conv;
+mod convs;
 mod elementwise;
 mod fused;
+mod layer_norm;
 mod linear;
 mod movement;
 mod norm;
 mod pool;
 mod reduce;
+mod resample;
 mod source;
 
 type Make = Box<dyn Fn(&mut Build) -> Result<(), Error>>;
@@ -75,12 +79,16 @@ pub fn all() -> Vec<Case> {
     let families = [
         source::cases(),
         elementwise::cases(),
+        activation::cases(),
         movement::cases(),
         reduce::cases(),
         linear::cases(),
         conv::cases(),
+        convs::cases(),
         pool::cases(),
+        resample::cases(),
         norm::cases(),
+        layer_norm::cases(),
         composite::cases(),
         fused::cases(),
     ];

@@ -116,6 +116,16 @@ pub fn cases() -> Vec<Case> {
         })
         .flat(),
     ];
+    cases.push(Case::new("movement/embedding", |b| {
+        let (rows, d, rank) = (b.rng.within(1, 9), b.channels(), b.rng.below(3));
+        let dims = b.dims(rank);
+        b.sums(dims.iter().product());
+        let (ids, table) = (b.integers(dims, 0, rows as i32 - 1), b.w([rows, d], Fill::Signed));
+        b.stretches = true;
+        let y = b.g.embedding(ids, table)?;
+        b.out(y);
+        Ok(())
+    }));
     for rank in 1..=5 {
         cases.push(Case::new(format!("movement/transpose_{rank}"), move |b| {
             let dims = b.dims(rank);
@@ -135,5 +145,16 @@ pub fn cases() -> Vec<Case> {
             Ok(())
         }));
     }
-    cases.into_iter().map(Case::exact).collect()
+    let mut cases: Vec<Case> = cases.into_iter().map(Case::exact).collect();
+    cases.push(Case::new("movement/scatter_add", |b| {
+        // so much that threads share it, in ranges of rows of unequal size
+        let (rows, d, n) = (b.rng.pick(&[1, 50, 97, 1001]), b.channels(), 700);
+        b.sums(n / rows + 1);
+        let (ids, x) = (b.integers([n], 0, rows as i32 - 1), b.x([n, d], Fill::Signed));
+        b.magnitude = 2.0 * ((n / rows + 1) as f64).sqrt();
+        let y = b.g.op(Op::ScatterAdd(rows), &[x, ids])?;
+        b.out(y);
+        Ok(())
+    }));
+    cases
 }

@@ -1,8 +1,8 @@
 //! Pooling and its gradients.
 
-use outrigger::graph::PoolOptions;
+use outrigger::graph::{Pool1dOptions, PoolOptions};
 use outrigger::ops::{Op, Pool};
-use outrigger::types::Shape;
+use outrigger::types::{Padding1d, Shape};
 use outrigger::{Error, Padding, Tensor};
 
 use super::Case;
@@ -112,6 +112,42 @@ pub fn cases() -> Vec<Case> {
         let x = b.x(dims, Fill::Signed);
         let y = b.g.global_avg_pool(x)?;
         b.out(y);
+        Ok(())
+    }));
+    cases.push(Case::new("pool/global_max", |b| {
+        let dims = image(b);
+        let x = b.x(dims, Fill::Distinct);
+        let y = b.g.global_max_pool(x)?;
+        b.out(y);
+        Ok(())
+    }));
+    for even in [false, true] {
+        cases.push(Case::new(if even { "pool/adaptive_even" } else { "pool/adaptive" }, move |b| {
+            let size = [b.rng.within(1, 3), b.rng.within(2, 4)];
+            let mut dims = image(b);
+            if even {
+                dims[1] = 2 * size[0];
+                dims[2] = 3 * size[1];
+            }
+            b.sums(9 * 9);
+            let x = b.x(dims, Fill::Distinct);
+            let (mean, max) = (b.g.adaptive_avg_pool(x, size)?, b.g.adaptive_max_pool(x, size)?);
+            b.out(mean);
+            b.out(max);
+            Ok(())
+        }));
+    }
+    cases.push(Case::new("pool/one_axis", |b| {
+        let [n, length, _, channels] = image(b);
+        b.sums(3);
+        let x = b.x([n, length, channels], Fill::Distinct);
+        let size = b.rng.within(1, 3);
+        let stride = b.rng.pick(&[None, Some(1), Some(2)]);
+        let padding = b.rng.pick(&[Padding1d::Valid, Padding1d::Same, Padding1d::Causal]);
+        let options = Pool1dOptions { size, stride, padding, count_padding: false };
+        let (max, mean) = (b.g.max_pool1d(x, options)?, b.g.avg_pool1d(x, options)?);
+        b.out(max);
+        b.out(mean);
         Ok(())
     }));
     cases
