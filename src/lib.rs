@@ -26,6 +26,7 @@
 //! | deploy a network | [`export::inference::InferenceGraph`] |
 //! | draw a graph, or memory over time | [`export::picture`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
+//! | take a network to another runtime | [`export::onnx`] |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!

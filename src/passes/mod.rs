@@ -153,6 +153,23 @@ fn run(graph: &Graph, options: &PassOptions, all: &[Pass]) -> Result<(Graph, Rep
     Ok((optimised, report))
 }
 
+/// A copy of `graph` for what the outputs `outputs` need, with inference batch norms folded into convolutions and
+/// everything else as it was: a portable graph. Updates of state are dropped.
+///
+/// # Errors
+/// As [`optimise`]; [`Error::UnknownName`] for an output that `graph` lacks, [`Error::DuplicateName`] for one named twice.
+pub fn fold_batch_norms(graph: &Graph, outputs: &[&str]) -> Result<Graph, Error> {
+    graph.verify()?;
+    let mut folded = graph.with_outputs(outputs)?;
+    let options = PassOptions::default();
+    for pass in PASSES.iter().filter(|pass| pass.name == "fold-batch-norm") {
+        apply(&mut folded, pass.name, options.verify, |graph, report| {
+            (pass.run)(graph, &mut Context::new(pass, &options, report, &mut None))
+        })?;
+    }
+    Ok(folded)
+}
+
 /// Applies the rewrites of one pass, with checks if `check`, and drops what they left over.
 fn apply(
     graph: &mut Graph,
