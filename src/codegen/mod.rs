@@ -47,6 +47,7 @@ mod lower_map;
 mod map;
 mod math;
 mod matmul;
+mod native;
 mod nest;
 mod nest_emit;
 mod nest_ops;
@@ -74,6 +75,7 @@ mod winograd_weight;
 pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
+pub use native::{Contents, MISALIGNED, NativeCode, OK, UNSUPPORTED, native};
 pub use target::Machine;
 
 use assemble::{Assembled, Assembly, Unlinked};

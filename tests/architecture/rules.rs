@@ -32,6 +32,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
+    ("export", &["types", "error", "ops", "graph", "plan", "codegen", "compile", "store", "runtime"]),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
     ("lib", &["*"]),
 ];
@@ -44,12 +45,14 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("cranelift_jit", "codegen"),
     ("cranelift_module", "codegen"),
     ("cranelift_native", "codegen"),
+    ("cranelift_object", "codegen"),
     ("iced_x86", "codegen"),
     ("ureq", "data"),
     ("tar", "data"),
     ("flate2", "data"),
     ("rayon", "data"),
     ("criterion", "bench"),
+    ("ar_archive_writer", "export"),
 ];
 
 /// The longest that a file may be.
