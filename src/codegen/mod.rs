@@ -266,7 +266,8 @@ fn compile_unit(
         let bytes = tile_wide::assemble(tile)?;
         return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
-    let target = Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: target::has_fma(host) };
+    let target =
+        Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: target::has_fma(host) };
     context.clear();
     context.func = emit::kernel_function(target, index);
     let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);

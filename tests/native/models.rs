@@ -39,12 +39,17 @@ fn driver(inputs: &[(String, DType)], outputs: &[(String, DType)]) -> String {
         }
     }
     let pointers = names.join(", ");
-    write!(text, "int main(void) {{\n    FILE *from = fopen(\"inputs\", \"rb\"), *to = fopen(\"outputs\", \"wb\");\n").unwrap();
+    write!(text, "int main(void) {{\n    FILE *from = fopen(\"inputs\", \"rb\"), *to = fopen(\"outputs\", \"wb\");\n")
+        .unwrap();
     write!(text, "    if (!from || !to) return 2;\n{reads}").unwrap();
     for isa in available() {
         let call = format!("net_run_{isa}({pointers}, workspace)");
         // twice, since nothing may be left over from the first run
-        write!(text, "    for (int i = 0; i < 2; i++)\n        if ({call} != NET_OK) return 3;\n    {{\n{writes}    }}\n").unwrap();
+        write!(
+            text,
+            "    for (int i = 0; i < 2; i++)\n        if ({call} != NET_OK) return 3;\n    {{\n{writes}    }}\n"
+        )
+        .unwrap();
     }
     text + "    return fclose(to);\n}\n"
 }

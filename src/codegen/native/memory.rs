@@ -13,8 +13,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use outrigger_runtime::{Argument, BufferRef};
+use outrigger_runtime::{Argument, BufferRef, Plan};
 
 use super::super::assemble::Unlinked;
 use super::super::failed;
@@ -23,6 +24,8 @@ use crate::plan::{ALIGNMENT, Place, Planned, Port};
 
 /// What a session's memory holds when its prepare steps have run.
 pub struct Contents {
+    /// The session's plan, compiled with any instruction set: it says what lies where.
+    pub plan: Arc<Plan>,
     /// The work arena.
     pub arena: Vec<u8>,
     /// The state slots of the plan, in order.

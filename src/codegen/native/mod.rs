@@ -15,7 +15,6 @@ use cranelift_module::{DataDescription, Linkage, Module, ModuleReloc, ModuleRelo
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
 use super::algorithm::{Convolution, Settings};
-use super::assemble::Unlinked;
 use super::code::{Object, place};
 use super::isa::Isa;
 use super::target::{Machine, is_x86_64};
@@ -71,7 +70,10 @@ pub fn native(
         Ok((target, code))
     });
     let compiled = compiled.collect::<Result<Vec<_>, Error>>()?;
-    let steps = same_steps(compiled.iter().map(|(_, code)| code))?;
+    for (_, code) in &compiled {
+        check_steps(code, contents)?;
+    }
+    let steps = compiled.first().map_or(&[][..], |(_, code)| &code.program.steps);
     let scratch = compiled.iter().map(|(_, code)| code.scratch_bytes).max().unwrap_or(0);
     let memory = Memory::new(planned, steps, contents, scratch)?;
 
@@ -99,22 +101,18 @@ pub fn native(
     Ok(NativeCode { object, variants, workspace_bytes, data_bytes })
 }
 
-/// The steps that all variants have.
+/// Whether a variant reads and writes what the session's plan does, whose contents it gets.
 ///
 /// # Errors
-/// [`Error::Codegen`] when they differ in more than their kernels.
-fn same_steps<'c>(mut variants: impl Iterator<Item = &'c Relocatable>) -> Result<&'c [Unlinked], Error> {
-    let first = variants.next().ok_or_else(|| failed("no variant"))?;
-    let steps = &first.program.steps;
-    for other in variants {
-        let others = &other.program.steps;
-        let differs = steps.iter().zip(others).find(|(a, b)| a.args != b.args);
-        if differs.is_some() || steps.len() != others.len() || first.program.groups != other.program.groups {
-            let path = differs.map_or("native code", |(step, _)| &step.name).to_string();
-            return Err(Error::Codegen { path, reason: "has other arguments for other instruction sets".to_string() });
-        }
+/// [`Error::Codegen`] when they differ in more than kernels and chunks.
+fn check_steps(code: &Relocatable, contents: &Contents) -> Result<(), Error> {
+    let (ours, plan) = (&code.program, &contents.plan);
+    let differs = ours.steps.iter().zip(&plan.steps).find(|(a, b)| a.args != b.args);
+    if differs.is_some() || ours.steps.len() != plan.steps.len() || ours.groups != plan.groups {
+        let path = differs.map_or("native code", |(step, _)| &step.name).to_string();
+        return Err(Error::Codegen { path, reason: "has other arguments for other instruction sets".to_string() });
     }
-    Ok(steps)
+    Ok(())
 }
 
 /// A function in machine code that calls none.
@@ -159,12 +157,7 @@ impl Functions {
         code.program.steps.iter().map(|step| self.with_callees(&code.objects, step.kernel, &mut added)).collect()
     }
     /// Adds function `index` of `all` behind those that it calls, unless there is one like it; returns its position.
-    fn with_callees(
-        &mut self,
-        all: &[Object],
-        index: u32,
-        added: &mut HashMap<u32, u32>,
-    ) -> Result<u32, Error> {
+    fn with_callees(&mut self, all: &[Object], index: u32, added: &mut HashMap<u32, u32>) -> Result<u32, Error> {
         if let Some(&position) = added.get(&index) {
             return Ok(position);
         }

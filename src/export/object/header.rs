@@ -38,7 +38,10 @@ fn parameters(planned: &Planned) -> Result<Vec<Parameter<'_>>, Error> {
             DType::U8 => "uint8_t",
             DType::Bf16 => {
                 let option = format!("\"{}\"", port.name);
-                return Err(Error::Option { option, reason: "is bf16, which C has no type for; cast it to f32".into() });
+                return Err(Error::Option {
+                    option,
+                    reason: "is bf16, which C has no type for; cast it to f32".into(),
+                });
             }
         };
         let plain: String = port.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -85,9 +88,12 @@ pub(super) fn write(name: &str, planned: &Planned, code: &NativeCode) -> Result<
         );
     }
     let variants = code.variants.iter().zip(1..);
-    let levels: String =
-        variants.clone().map(|(isa, level)| format!("#define {upper}_{} {level}\n", isa.to_string().to_uppercase())).collect();
-    let forced: String = variants.map(|(isa, _)| format!("int {name}_run_{isa}({pointers}, void *workspace);\n")).collect();
+    let levels: String = variants
+        .clone()
+        .map(|(isa, level)| format!("#define {upper}_{} {level}\n", isa.to_string().to_uppercase()))
+        .collect();
+    let forced: String =
+        variants.map(|(isa, _)| format!("int {name}_run_{isa}({pointers}, void *workspace);\n")).collect();
     let text = TEMPLATE
         .replace("@FORCED@", &forced)
         .replace("@LEVELS@", &levels)

@@ -89,7 +89,7 @@ fn contents(program: &Program, store: &Store) -> Result<Contents, Error> {
     let mut arena = vec![0; program.plan.work_bytes];
     session.read_work(0, &mut arena)?;
     let states = program.planned.states.iter().map(|slot| store.state.read(&slot.name));
-    Ok(Contents { arena, states: states.collect::<Result<_, _>>()? })
+    Ok(Contents { plan: program.plan.clone(), arena, states: states.collect::<Result<_, _>>()? })
 }
 
 impl NativeLibrary {
