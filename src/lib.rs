@@ -22,7 +22,7 @@
 //! | take another known network | [`model::by_name`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
-//! | link a network with C, C++ or Rust | [`export::object`] |
+//! | link a network with C, C++ or Rust | [`export::object()`] |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example

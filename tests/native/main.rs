@@ -8,8 +8,12 @@ use std::process::{Command, Stdio};
 
 use outrigger::codegen::Isa;
 
+#[path = "../common/mod.rs"]
+mod common;
+mod driver;
 mod models;
 mod seed;
+mod suite;
 
 /// Whether a program can be started; says so if not.
 fn has(program: &str) -> bool {

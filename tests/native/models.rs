@@ -1,108 +1,46 @@
 //! Other networks, and graphs with ports of all kinds, as native code and by the JIT.
 
-use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use outrigger::codegen::Isa;
-use outrigger::export::{ObjectOptions, object};
+use outrigger::export::ObjectOptions;
 use outrigger::model::{LeNet5, MobileNetV2, Model, ResNetCifar};
 use outrigger::ops::{Binary, Init};
 use outrigger::tensor::Data;
 use outrigger::{DType, Graph, Options, Precision, Store, Team, Tensor, compile};
 
-use super::{STRICT, available, has, run};
-
-/// A C program that reads all inputs from the file `inputs`, one behind the other, runs each variant, and writes the
-/// outputs of those that this CPU runs to `outputs`.
-fn driver(inputs: &[(String, DType)], outputs: &[(String, DType)]) -> String {
-    let mut text = "#include \"net.h\"\n#include <stdio.h>\n".to_string();
-    text += "#ifdef __GNUC__\n__attribute__((aligned(NET_WORKSPACE_ALIGNMENT)))\n#endif\n";
-    text += "static unsigned char workspace[NET_WORKSPACE_BYTES];\n";
-    let (mut reads, mut writes, mut names) = (String::new(), String::new(), Vec::new());
-    for (prefix, ports) in [("in", inputs), ("out", outputs)] {
-        for (port, dtype) in ports {
-            let ty = match dtype {
-                DType::F32 => "float",
-                DType::I32 => "int32_t",
-                DType::U8 => "uint8_t",
-                DType::Bf16 => unreachable!(),
-            };
-            let name = format!("{prefix}_{port}");
-            writeln!(text, "static {ty} {name}[NET_{}_ELEMENTS];", name.to_uppercase()).unwrap();
-            if prefix == "in" {
-                writeln!(reads, "    if (fread({name}, sizeof {name}, 1, from) != 1) return 2;").unwrap();
-            } else {
-                writeln!(writes, "        fwrite({name}, sizeof {name}, 1, to);").unwrap();
-            }
-            names.push(name);
-        }
-    }
-    let pointers = names.join(", ");
-    write!(text, "int main(void) {{\n    FILE *from = fopen(\"inputs\", \"rb\"), *to = fopen(\"outputs\", \"wb\");\n")
-        .unwrap();
-    write!(text, "    if (!from || !to) return 2;\n{reads}").unwrap();
-    for isa in available() {
-        let call = format!("net_run_{isa}({pointers}, workspace)");
-        // twice, since nothing may be left over from the first run
-        write!(
-            text,
-            "    for (int i = 0; i < 2; i++)\n        if ({call} != NET_OK) return 3;\n    {{\n{writes}    }}\n"
-        )
-        .unwrap();
-    }
-    text + "    return fclose(to);\n}\n"
-}
+use super::driver::{Piece, run_all};
+use super::{available, has};
 
 /// Every variant of the graph's native code gives what the JIT gives: bit for bit where both have a fused multiply-add.
 #[track_caller]
-fn check(graph: &Graph, inputs: &[(&str, Tensor)], options: Options, tolerance: f32) {
+fn check(graph: &Graph, inputs: &[(&str, Tensor)], options: Options, tolerance: f64) {
     if !has("gcc") {
         return;
     }
     let options = Options { isa: Some(Isa::detect().vectors()), ..options };
     let store = Store::new(graph, 5).unwrap();
     let mut session = compile(graph, &options).unwrap().session(&store, &Arc::new(Team::new(2).unwrap())).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let mut bytes = Vec::new();
     for (name, value) in inputs {
         session.set(name, value).unwrap();
-        bytes.extend(value.to_bytes());
     }
-    std::fs::write(dir.path().join("inputs"), bytes).unwrap();
     session.run().unwrap();
-    let expected: Vec<Tensor> = graph.outputs().iter().map(|(name, _)| session.get(name).unwrap()).collect();
-
-    let library = object(graph, &store, &ObjectOptions { compile: options, ..ObjectOptions::new("net") }).unwrap();
-    library.write(dir.path()).unwrap();
-    let ins: Vec<_> = inputs.iter().map(|(name, value)| (name.replace('.', "_"), value.ty().dtype)).collect();
-    let outs: Vec<_> =
-        graph.outputs().iter().zip(&expected).map(|((name, _), value)| (name.clone(), value.ty().dtype)).collect();
-    std::fs::write(dir.path().join("main.c"), driver(&ins, &outs)).unwrap();
-    run(dir.path(), "gcc", &[&STRICT[..], &["-std=c99", "main.c", "net.a", "-o", "main"]].concat());
-    run(dir.path(), "./main", &[]);
-    compare(dir.path(), &expected, tolerance);
-}
-
-#[track_caller]
-fn compare(directory: &Path, expected: &[Tensor], tolerance: f32) {
-    let bytes = std::fs::read(directory.join("outputs")).unwrap();
-    let mut rest = bytes.as_slice();
-    for isa in available() {
-        for (output, expected) in expected.iter().enumerate() {
-            let (these, others) = rest.split_at(expected.ty().bytes());
-            rest = others;
-            let actual = Tensor::from_bytes(&expected.ty(), these).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let options = ObjectOptions { compile: options, ..ObjectOptions::new("net") };
+    let input = |name: &str| inputs.iter().find(|(n, _)| *n == name).unwrap().1.clone();
+    let piece = Piece::export(dir.path(), graph, &store, &options, input).unwrap();
+    for (isa, outputs) in available().iter().zip(&run_all(dir.path(), &[piece])[0]) {
+        for ((name, _), actual) in graph.outputs().iter().zip(outputs) {
+            let expected = session.get(name).unwrap();
             if *isa != Isa::Clif || !matches!(expected.data(), Data::F32(_)) {
-                assert_eq!(these, expected.to_bytes(), "{isa}, output {output}");
+                assert_eq!(actual.to_bytes(), expected.to_bytes(), "{isa}, output {name}");
             }
             for (a, e) in actual.to_f64().iter().zip(expected.to_f64()) {
                 let error = (a - e).abs();
-                assert!(error <= f64::from(tolerance) * e.abs().max(1.0), "{isa}, output {output}: {a} for {e}");
+                assert!(error <= tolerance * e.abs().max(1.0), "{isa}, output {name}: {a} for {e}");
             }
         }
     }
-    assert!(rest.is_empty());
 }
 
 /// Numbers in [-1, 1) without a pattern.
@@ -117,7 +55,7 @@ fn noise(elements: usize) -> Vec<f32> {
 
 /// A model's evaluation graph: two inputs, two outputs.
 #[track_caller]
-fn check_model(model: &dyn Model, batch: usize, options: Options, tolerance: f32) {
+fn check_model(model: &dyn Model, batch: usize, options: Options, tolerance: f64) {
     let graph = model.evaluation(batch).unwrap();
     let shape = graph.value_type(graph.source("images").unwrap()).unwrap().shape.clone();
     let images = Tensor::f32(shape.clone(), noise(shape.elements())).unwrap();

@@ -271,6 +271,10 @@ fn mistakes_are_named() {
     for name in ["", "1st", "a-b", "café"] {
         says(&seed().graph, ObjectOptions::new(name), "to name C functions");
     }
+    if cfg!(all(target_arch = "x86_64", not(feature = "cross"))) {
+        let options = ObjectOptions { machine: Machine::Aarch64Linux, ..ObjectOptions::new("seed") };
+        says(&seed().graph, options, "cargo feature \"cross\"");
+    }
     let training = ResNetCifar { layers: [1, 1, 1], ..ResNetCifar::default() }.training(2).unwrap();
     says(&training, ObjectOptions::new("training"), "export a graph for evaluation");
     assert!("riscv".parse::<Machine>().unwrap_err().to_string().contains("aarch64-unknown-linux-gnu"));

@@ -1,7 +1,5 @@
 //! The C header of native code.
 
-use std::fmt::Write;
-
 use crate::codegen::{MISALIGNED, NativeCode, OK, UNSUPPORTED};
 use crate::error::Error;
 use crate::plan::{ALIGNMENT, Planned, Port};
@@ -46,16 +44,18 @@ fn parameters(planned: &Planned) -> Result<Vec<Parameter<'_>>, Error> {
         };
         let plain: String = port.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let mut name = format!("{prefix}_{plain}");
-        if parameters.iter().any(|p| p.name == name) {
-            write!(name, "_{}", parameters.len()).map_err(|_| unwritten())?;
+        // the constants that are called after it are in capitals
+        while parameters.iter().any(|p| p.name.eq_ignore_ascii_case(&name)) {
+            name += &format!("_{}", parameters.len());
         }
         parameters.push(Parameter { name, ty, port });
     }
     Ok(parameters)
 }
 
-fn unwritten() -> Error {
-    Error::Option { option: "header".to_string(), reason: "could not be written".to_string() }
+/// A name as it may stand in a comment of C.
+fn in_comment(name: &str) -> String {
+    name.escape_debug().to_string().replace("*/", "* /")
 }
 
 /// The text of the header.
@@ -80,9 +80,9 @@ pub(super) fn write(name: &str, planned: &Planned, code: &NativeCode) -> Result<
         let extents = shape.0.iter().map(|extent| extent.to_string()).collect::<Vec<_>>().join(", ");
         let extents = if extents.is_empty() { "1".to_string() } else { extents };
         shapes += &format!(
-            "\n/* \"{}\": {ty}, dense, the last axis first in memory. */\n\
+            "\n/* \"{}\": {ty}, row-major. */\n\
              #define {constant}_RANK {}\n#define {constant}_SHAPE {{{extents}}}\n#define {constant}_ELEMENTS {}\n",
-            port.name.replace("*/", "* /"),
+            in_comment(&port.name),
             shape.rank().max(1),
             shape.elements(),
         );
@@ -104,7 +104,7 @@ pub(super) fn write(name: &str, planned: &Planned, code: &NativeCode) -> Result<
         .replace("@OK@", &OK.to_string())
         .replace("@UNSUPPORTED@", &UNSUPPORTED.to_string())
         .replace("@MISALIGNED@", &MISALIGNED.to_string())
-        .replace("@GRAPH@", &planned.name.replace("*/", "* /"))
+        .replace("@GRAPH@", &in_comment(&planned.name))
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@NAME@", name)
         .replace("@UPPER@", &upper);

@@ -52,7 +52,7 @@ pub struct NativeLibrary {
 
 /// Compiles `graph` with the weights of `store` into code that can be linked.
 ///
-/// Every input and output becomes a pointer of the C function; [`subgraph`](super::subgraph) leaves only those that are
+/// Every input and output becomes a pointer of the C function; [`subgraph`](super::subgraph()) leaves only those that are
 /// wanted. The batch size is the graph's: for single images export the graph of batch 1, and run a batch of them on
 /// threads with the second function, `NAME_run_batch`.
 ///
