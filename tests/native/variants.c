@@ -82,7 +82,9 @@ int main(int argc, char **argv) {
     size_t n = (size_t)ftell(file) / sizeof(float) / input;
     rewind(file);
     size_t in_bytes = n * input * sizeof(float), out_bytes = n * output * sizeof(float);
-    float *in = (float *)(void *)guarded(in_bytes), *out = (float *)(void *)guarded(out_bytes);
+    /* floats that are aligned as floats, and no better */
+    unsigned char *in_memory = guarded(in_bytes + 4), *out_memory = guarded(out_bytes + 4);
+    float *in = (float *)(void *)(in_memory + 4), *out = (float *)(void *)(out_memory + 4);
     if (fread(in, sizeof(float), n * input, file) != n * input)
         fail("cannot read the images");
     fclose(file);
@@ -142,8 +144,8 @@ int main(int argc, char **argv) {
         printf("%.1f us\n", times[repeats / 2]);
     }
     free(times);
-    check_and_free((unsigned char *)in, in_bytes);
-    check_and_free((unsigned char *)out, out_bytes);
+    check_and_free(in_memory, in_bytes + 4);
+    check_and_free(out_memory, out_bytes + 4);
     check_and_free(workspace, SEED_WORKSPACE_BYTES);
     check_and_free(workspaces, THREADS * (size_t)SEED_WORKSPACE_BYTES);
     return 0;

@@ -66,7 +66,8 @@ typedef void (*@NAME@_parallel_for)(void *context, size_t tasks, @NAME@_task tas
  * `workspaces` are as many workspaces, one behind the other, as the callback has workers. */
 int @NAME@_run_batch(@POINTERS@, size_t n, void *workspaces, @NAME@_parallel_for parallel_for, void *context);
 
-/* The variants of the code, the narrowest vectors first. */
+/* The variants of the code, the narrowest vectors first: "clif" has 128 bits (SSE4.2 on x86-64, NEON on ARM), AVX2 256
+ * and AVX-512 512. */
 @LEVELS@
 /* The variant that @NAME@_run takes on this CPU, or 0 if it runs none. */
 int @NAME@_isa(void);
