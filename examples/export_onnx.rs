@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use outrigger::export::onnx::{DataFormat, OPSET, OnnxOptions, export};
-use outrigger::model::{Model, by_name};
+use outrigger::models::{Classifier, by_name};
 use outrigger::train::{Layout, Recipe, Restore, WeightFile};
 use outrigger::{Error, Store};
 

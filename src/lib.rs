@@ -28,6 +28,7 @@
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
 //! | take a network to another runtime | [`export::onnx`] |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
+//! | link a network with C, C++ or Rust | [`export::object()`] |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example

@@ -191,18 +191,6 @@ impl Graph {
         })
     }
 
-    /// A copy whose only outputs are `outputs`, in this order, and that updates nothing.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`] for one that is none, [`Error::DuplicateName`] for one that is named twice.
-    pub fn with_outputs(&self, outputs: &[&str]) -> Result<Graph, Error> {
-        let mut graph = Graph { outputs: Vec::new(), updates: Vec::new(), ..self.clone() };
-        for name in outputs {
-            graph.set_output(name, self.output(name)?)?;
-        }
-        Ok(graph.compact())
-    }
-
     /// Nodes that use a result of `id`, each once, ascending.
     pub fn users(&self, id: NodeId) -> Vec<NodeId> {
         let mut users: Vec<_> =

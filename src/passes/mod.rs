@@ -160,7 +160,7 @@ fn run(graph: &Graph, options: &PassOptions, all: &[Pass]) -> Result<(Graph, Rep
 /// As [`optimise`]; [`Error::UnknownName`] for an output that `graph` lacks, [`Error::DuplicateName`] for one named twice.
 pub fn fold_batch_norms(graph: &Graph, outputs: &[&str]) -> Result<Graph, Error> {
     graph.verify()?;
-    let mut folded = graph.with_outputs(outputs)?;
+    let mut folded = graph.cone(outputs)?;
     let options = PassOptions::default();
     for pass in PASSES.iter().filter(|pass| pass.name == "fold-batch-norm") {
         apply(&mut folded, pass.name, options.verify, |graph, report| {

@@ -46,6 +46,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "reference",
             "passes",
             "plan",
+            "codegen",
             "compile",
             "session",
             "store",
@@ -65,6 +66,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("cranelift_jit", "codegen"),
     ("cranelift_module", "codegen"),
     ("cranelift_native", "codegen"),
+    ("cranelift_object", "codegen"),
     ("iced_x86", "codegen"),
     ("ureq", "data"),
     ("tar", "data"),
@@ -74,6 +76,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("crc32c", "train"),
     ("criterion", "bench"),
     ("hdf5_pure", "formats"),
+    ("ar_archive_writer", "export"),
 ];
 
 /// The longest that a file may be.

@@ -2,7 +2,7 @@
 
 use outrigger::export::onnx::{OnnxOptions, export, model};
 use outrigger::graph::{ConvOptions, Graph};
-use outrigger::model::{LeNet5, Model, ResNetCifar};
+use outrigger::models::{Classifier, LeNet5, ResNetCifar};
 use outrigger::ops::{Init, Op};
 use outrigger::passes::{PassOptions, optimise};
 use outrigger::{DType, Error, Store, Tensor};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use outrigger::data::{Split, sample};
 use outrigger::export::onnx::{DataFormat, OnnxOptions, export};
 use outrigger::graph::{ConvOptions, Graph};
-use outrigger::model::{self, Model};
+use outrigger::models::{self, Classifier};
 use outrigger::ops::{MatMul, Op, ReduceKind};
 use outrigger::reference::RefTensor;
 use outrigger::tensor::Data;
@@ -178,8 +178,8 @@ fn write_network(
 fn networks() {
     let Some(dir) = directory("networks") else { return };
     let (data, team) = (sample().unwrap(), Arc::new(Team::new(2).unwrap()));
-    for name in model::names() {
-        let model = model::by_name(name).unwrap();
+    for name in models::names() {
+        let model = models::by_name(name).unwrap();
         let graph = model.evaluation(BATCH).unwrap();
         let shape = graph.value_type(graph.source("images").unwrap()).unwrap().shape.clone();
         let images = images(&shape.0, &data);

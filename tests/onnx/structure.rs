@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use outrigger::export::onnx::{DataFormat, OnnxOptions, export, proto};
 use outrigger::graph::{ConvOptions, Graph};
-use outrigger::model::{self, Model, ResNetCifar};
+use outrigger::models::{self, Classifier, ResNetCifar};
 use outrigger::ops::{Init, MatMul};
 use outrigger::{DType, Store, Tensor};
 use prost::Message;
@@ -51,8 +51,8 @@ fn fused_has_no_batch_norm_and_unfused_has_all() {
 
 #[test]
 fn names_are_those_of_the_graph() {
-    for name in model::names().filter(|&name| name != "vgg16") {
-        let graph = model::by_name(name).unwrap().evaluation(1).unwrap();
+    for name in models::names().filter(|&name| name != "vgg16") {
+        let graph = models::by_name(name).unwrap().evaluation(1).unwrap();
         let store = Store::new(&graph, 1).unwrap();
         let paths: BTreeSet<&str> = graph.nodes().map(|id| graph.get(id).unwrap().name.as_str()).collect();
         let states: BTreeSet<&str> = store.entries().iter().map(|(name, _)| name.as_str()).collect();
@@ -163,9 +163,9 @@ fn a_bias_behind_other_axes_is_stretched_along_channels() {
 #[test]
 fn the_batch_can_be_left_open() {
     let open = OnnxOptions { dynamic_batch: true, ..OnnxOptions::default() };
-    for name in model::names().filter(|&name| name != "vgg16") {
+    for name in models::names().filter(|&name| name != "vgg16") {
         for batch in [1, 3] {
-            let graph = model::by_name(name).unwrap().evaluation(batch).unwrap();
+            let graph = models::by_name(name).unwrap().evaluation(batch).unwrap();
             let store = Store::new(&graph, 1).unwrap();
             let file = exported(&graph, &store, &["logits"], &open).unwrap();
             assert_eq!(extents(&file, "images")[0], "batch");
@@ -197,7 +197,7 @@ fn outputs_can_be_inputs_weights_and_one_value_twice() {
 fn weights_fit_into_a_file_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lenet.onnx");
-    let graph = model::by_name("lenet5").unwrap().evaluation(1).unwrap();
+    let graph = models::by_name("lenet5").unwrap().evaluation(1).unwrap();
     let store = Store::new(&graph, 1).unwrap();
     let inline = exported(&graph, &store, &["logits"], &OnnxOptions::default()).unwrap();
     let small = OnnxOptions { largest_file: 100_000, ..OnnxOptions::default() };
