@@ -106,7 +106,7 @@ fn operations() {
 
 /// Random weights as `Store` draws them; scales and shifts of batch norms that are not those of an untouched one; and
 /// running statistics of `images`, so that activations keep their size through all layers.
-fn trained(model: &dyn Model, images: &Tensor, team: &Arc<Team>) -> Store {
+fn trained(model: &dyn Classifier, images: &Tensor, team: &Arc<Team>) -> Store {
     let graph = model.training(BATCH).unwrap();
     let store = Store::new(&graph, 5).unwrap();
     if !graph.nodes().any(|id| matches!(graph.get(id).unwrap().op, Op::BatchNorm(_))) {
