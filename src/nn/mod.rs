@@ -96,9 +96,9 @@ pub use pool::{
     AdaptiveAvgPool2d, AveragePooling1D, AveragePooling2D, AvgPool1d, AvgPool2d, GlobalAveragePooling2D,
     GlobalAvgPool2d, GlobalMaxPool2d, GlobalMaxPooling2D, MaxPool1d, MaxPool2d, MaxPooling1D, MaxPooling2D,
 };
+pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
 pub use residual::Residual;
 pub(crate) use residual::sum;
-pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
 pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;
 pub use shape::{Flatten, Permute, Reshape};

@@ -124,7 +124,10 @@ fn errors_say_which_layer_of_which_module() {
     };
     let net = Sequential::new().named("stem", Conv2d::new(4, 1)).named("tower", tower(7, 1));
     let error = Network::of(&net, x.clone()).err().unwrap().to_string();
-    assert!(error.contains("tests/nn/compose.rs:") && error.contains("tower.blocks.1 cannot be called on [4, 6, 6]"), "{error}");
+    assert!(
+        error.contains("tests/nn/compose.rs:") && error.contains("tower.blocks.1 cannot be called on [4, 6, 6]"),
+        "{error}"
+    );
     let error = tower(3, 5).call(&x).unwrap_err().to_string();
     assert!(error.contains("tower.last cannot be called on [4, 4, 4]"), "{error}");
     // behind the module its names are over

@@ -15,7 +15,15 @@ fn describe(module: &dyn Module, input: Symbol) -> (Vec<usize>, String) {
 }
 
 /// Module, PyTorch's input, output and tensors, Keras's.
-type Row = (Box<dyn Module>, &'static [usize], &'static [usize], &'static str, &'static [usize], &'static [usize], &'static str);
+type Row = (
+    Box<dyn Module>,
+    &'static [usize],
+    &'static [usize],
+    &'static str,
+    &'static [usize],
+    &'static [usize],
+    &'static str,
+);
 
 fn row(
     module: impl Module + 'static,
@@ -119,8 +127,15 @@ fn keras_names_layers_by_their_class() {
         y = module.call(&y).unwrap();
     }
     let names = [
-        "conv2d", "activation", "re_lu", "activation_1", "max_pooling2d", "conv2d_1", "layer_normalization",
-        "global_average_pooling2d", "dense",
+        "conv2d",
+        "activation",
+        "re_lu",
+        "activation_1",
+        "max_pooling2d",
+        "conv2d_1",
+        "layer_normalization",
+        "global_average_pooling2d",
+        "dense",
     ];
     let text = Network::new("n", &x, &y).unwrap().to_string();
     let found: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
@@ -187,6 +202,9 @@ fn wrong_shapes_are_explained() {
         let error = error.unwrap();
         assert!(matches!(error, Error::Layer { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains("tests/nn/forms.rs:") && parts.iter().all(|part| text.contains(part)), "{text} {parts:?}");
+        assert!(
+            text.contains("tests/nn/forms.rs:") && parts.iter().all(|part| text.contains(part)),
+            "{text} {parts:?}"
+        );
     }
 }

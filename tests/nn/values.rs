@@ -127,7 +127,8 @@ fn norms_take_mean_and_deviation_away() {
     ] {
         let y = BatchNorm1d::new().name("n").call(&x).unwrap();
         let network = Network::new("norm", &x, &y).unwrap();
-        let state: &[(&str, &[f32])] = &[(names[0], &[2.0]), (names[1], &[1.0]), (names[2], &[1.0]), (names[3], &[3.0])];
+        let state: &[(&str, &[f32])] =
+            &[(names[0], &[2.0]), (names[1], &[1.0]), (names[2], &[1.0]), (names[3], &[3.0])];
         let expected = 2.0 * 4.0 / (3.0 + f64::from(epsilon)).sqrt() + 1.0;
         close(&output(&network, 1, &[&[5.0]], state), &[expected], "running statistics");
         // mean 2, variance 4; the running mean goes towards it by a tenth, or by a hundredth
