@@ -112,7 +112,7 @@ fn affine_maps_and_tables() {
     // the weight is [in, out]
     close(&one(&x, Linear::new(2).name("l").call(&x), &[1.0, 10.0], state), &[31.5, 41.5], "linear");
     for (form, name) in [(Form::Torch, "e.weight"), (Form::Keras, "e/embeddings")] {
-        let x = Input::new(form, "x", DType::I32, [3]);
+        let x = Input::typed(form, "x", DType::I32, [3]);
         let y = Embedding::new(2, 2).name("e").call(&x);
         let y = one(&x, y, &[1.0, 0.0, 1.0], &[(name, &[1.0, 2.0, 3.0, 4.0])]);
         close(&y, &[3.0, 4.0, 1.0, 2.0, 3.0, 4.0], "embedding");
