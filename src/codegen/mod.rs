@@ -34,6 +34,7 @@ mod conv_backward;
 mod conv_backward_pairs;
 mod conv_filter;
 mod conv_forward;
+mod conv_pass;
 mod cost;
 mod depthwise;
 mod emit;
