@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Error> {
     let file = args.weights.as_deref().map(WeightFile::read).transpose()?;
-    let model: Box<dyn Model> = match (&args.model, &file) {
+    let model: Box<dyn Classifier> = match (&args.model, &file) {
         (Some(name), _) => by_name(name)?,
         (None, Some(file)) => Box::new(Recipe::from_file(file)?.0.model),
         (None, None) => by_name("resnet14")?,
