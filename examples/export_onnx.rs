@@ -53,9 +53,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Error> {
     let file = args.weights.as_deref().map(WeightFile::read).transpose()?;
     let model: Box<dyn Classifier> = match (&args.model, &file) {
-        (Some(name), _) => by_name(name)?,
+        (Some(name), _) => Box::new(by_name(name)?),
         (None, Some(file)) => Box::new(Recipe::from_file(file)?.0.model),
-        (None, None) => by_name("resnet14")?,
+        (None, None) => Box::new(by_name("resnet14")?),
     };
     let graph = model.evaluation(args.batch.unwrap_or(1))?;
     let store = Store::new(&graph, 0)?;
