@@ -92,9 +92,11 @@ fn kerass_files_are_read_under_the_layers_names() {
 fn conversions_are_undone_by_their_inverse() {
     let dir = tempfile::tempdir().unwrap();
     let ends = ["safetensors", "pt", "pth", "ckpt", "npz", "weights.h5"];
-    for (source, convention) in
-        [("torch_net.ckpt", Convention::Torch), ("keras_net.weights.h5", Convention::Keras), ("keras_net.keras", Convention::Keras)]
-    {
+    for (source, convention) in [
+        ("torch_net.ckpt", Convention::Torch),
+        ("keras_net.weights.h5", Convention::Keras),
+        ("keras_net.keras", Convention::Keras),
+    ] {
         let original = read_weights(&fixture(source)).unwrap();
         for first in ends {
             for second in ends {
@@ -109,7 +111,11 @@ fn conversions_are_undone_by_their_inverse() {
                         // Keras has no such thing
                         ("bn.num_batches_tracked", _) => {}
                         // separable convolutions are layers of Keras alone; their kernels keep their names
-                        (_, tensor) => assert_eq!(tensor.unwrap(), original.tensor(name).unwrap(), "{source} {first} {second} {name}"),
+                        (_, tensor) => assert_eq!(
+                            tensor.unwrap(),
+                            original.tensor(name).unwrap(),
+                            "{source} {first} {second} {name}"
+                        ),
                     }
                 }
             }
@@ -123,9 +129,22 @@ fn a_format_has_the_names_and_axes_of_its_framework() {
     let (torch, keras) = (read_weights(&fixture("torch_net.ckpt")).unwrap(), dir.path().join("net.weights.h5"));
     let keras = convert(&fixture("torch_net.ckpt"), &keras, None).unwrap();
     let expected = [
-        "bn/beta", "bn/gamma", "bn/moving_mean", "bn/moving_variance", "conv/kernel", "conv1d/bias", "conv1d/kernel",
-        "depthwise/bias", "depthwise/kernel", "embedding/embeddings", "fc/bias", "fc/kernel", "norm/beta", "norm/gamma",
-        "up/bias", "up/kernel",
+        "bn/beta",
+        "bn/gamma",
+        "bn/moving_mean",
+        "bn/moving_variance",
+        "conv/kernel",
+        "conv1d/bias",
+        "conv1d/kernel",
+        "depthwise/bias",
+        "depthwise/kernel",
+        "embedding/embeddings",
+        "fc/bias",
+        "fc/kernel",
+        "norm/beta",
+        "norm/gamma",
+        "up/bias",
+        "up/kernel",
     ];
     assert_eq!(keras.names().collect::<Vec<_>>(), expected);
     for (name, shape) in [
@@ -163,7 +182,8 @@ fn kerass_own_weights_give_the_golden_output() {
     let options = LoaderOptions { batch_size: 100, shuffle: false, ..LoaderOptions::default() };
     let loader = DataLoader::new(Arc::new(load_dir(&data).unwrap().test), options).unwrap();
     let batch = loader.epoch(0).next().unwrap().unwrap();
-    let mut session = compile(&graph, &Options::default()).unwrap().session(&store, &Arc::new(Team::new(2).unwrap())).unwrap();
+    let mut session =
+        compile(&graph, &Options::default()).unwrap().session(&store, &Arc::new(Team::new(2).unwrap())).unwrap();
     session.set_f32("images", &batch.inputs).unwrap();
     session.set_i32("labels", &batch.labels).unwrap();
     session.run().unwrap();
@@ -228,14 +248,20 @@ fn weights_are_loaded_by_name_with_a_report() {
     let strict = LoadOptions { strict: true, ..options.clone() };
     let target = store();
     let error = load_by_name(&file, &target, &strict).unwrap_err().to_string();
-    for part in ["no tensor \"head.bias\" (nearest: \"heads.bias\")", "\"fc.weight\" must be", "\"heads.bias\" that this model has not"] {
+    for part in [
+        "no tensor \"head.bias\" (nearest: \"heads.bias\")",
+        "\"fc.weight\" must be",
+        "\"heads.bias\" that this model has not",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(target.get("conv.weight").unwrap().to_f64()[0], 0.0);
 
     // moments count only when they are asked for
     let whole = named(&[("conv.weight", &[4, 3, 3, 3]), ("fc.weight", &[5, 3]), ("head.bias", &[7])]);
-    assert!(load_by_name(&whole, &store(), &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap().is_complete());
+    assert!(
+        load_by_name(&whole, &store(), &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap().is_complete()
+    );
     let all = LoadOptions { training_state: true, ..LoadOptions::default() };
     assert_eq!(load_by_name(&whole, &store(), &all).unwrap().missing[0].name, "fc.weight.exp_avg");
 

@@ -53,8 +53,7 @@ fn read_with(bytes: Vec<u8>, file: &str, layers: &BTreeMap<String, Layer>) -> Re
     let mut reader = Reader { layers, links, size, entries: BTreeMap::new(), groups: BTreeMap::new() };
     reader.file(bytes).map_err(|reason| Error::Checkpoint { file: file.to_string(), reason })?;
     let layout = Convention::Keras.layout().describe().to_string();
-    let mut weights =
-        WeightFile::of_entries(file, reader.entries, BTreeMap::from([("layout".to_string(), layout)]));
+    let mut weights = WeightFile::of_entries(file, reader.entries, BTreeMap::from([("layout".to_string(), layout)]));
     weights.set_groups(reader.groups);
     Ok(weights)
 }
@@ -205,7 +204,9 @@ impl Reader<'_> {
             DType::F32 | DType::Other(_) if element <= 4 => {
                 (Dtype::F32, le(dataset.read_f32(), f32::to_le_bytes).map_err(broken)?)
             }
-            other => return Err(format!("{path}: has elements of type {other}; floats, i32, i64, u8 and u32 are read")),
+            other => {
+                return Err(format!("{path}: has elements of type {other}; floats, i32, i64, u8 and u32 are read"));
+            }
         };
         let shape: Option<Vec<usize>> = extents.iter().map(|&extent| usize::try_from(extent).ok()).collect();
         let shape = shape.ok_or_else(|| format!("{path}: the shape {extents:?} is too large"))?;

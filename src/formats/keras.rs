@@ -29,7 +29,10 @@ const DEEPEST: usize = 16;
 /// Names of the variables of a class, by the stem of its group's name, in Keras's order. Of fewer variables than names
 /// the first are meant (no bias).
 const VARIABLES: [(&[&str], &[&str]); 7] = [
-    (&["conv1d", "conv2d", "conv3d", "dense", "einsum_dense", "depthwise_conv1d", "depthwise_conv2d"], &["kernel", "bias"]),
+    (
+        &["conv1d", "conv2d", "conv3d", "dense", "einsum_dense", "depthwise_conv1d", "depthwise_conv2d"],
+        &["kernel", "bias"],
+    ),
     (&["conv1d_transpose", "conv2d_transpose", "conv3d_transpose"], &["kernel", "bias"]),
     (&["separable_conv1d", "separable_conv2d"], &["depthwise_kernel", "pointwise_kernel", "bias"]),
     (&["layer_normalization", "group_normalization"], &["gamma", "beta"]),
@@ -82,8 +85,16 @@ pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&L
 /// The number of a variable among those of its layer, to sort them by: Keras's order.
 pub(super) fn rank(variable: &str) -> usize {
     const ORDER: [&str; 10] = [
-        "kernel", "embeddings", "alpha", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "bias", "gamma",
-        "beta", "moving_mean",
+        "kernel",
+        "embeddings",
+        "alpha",
+        "depthwise_kernel",
+        "pointwise_kernel",
+        "recurrent_kernel",
+        "bias",
+        "gamma",
+        "beta",
+        "moving_mean",
     ];
     let known = ORDER.iter().position(|name| *name == variable);
     known.unwrap_or_else(|| ORDER.len() + variable.parse().unwrap_or(0))

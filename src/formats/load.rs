@@ -123,7 +123,14 @@ impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LoadReport { loaded, missing, unexpected, mismatched } = self;
         let counts = [missing.len(), unexpected.len(), mismatched.len()];
-        write!(f, "{} tensors loaded, {} missing, {} unexpected, {} mismatched", loaded.len(), counts[0], counts[1], counts[2])?;
+        write!(
+            f,
+            "{} tensors loaded, {} missing, {} unexpected, {} mismatched",
+            loaded.len(),
+            counts[0],
+            counts[1],
+            counts[2]
+        )?;
         missing.iter().try_for_each(|m| write!(f, "\n  missing: {m}"))?;
         unexpected.iter().try_for_each(|name| write!(f, "\n  unexpected: \"{name}\""))?;
         mismatched.iter().try_for_each(|m| write!(f, "\n  mismatched: {m}"))
@@ -211,13 +218,11 @@ impl WeightFile {
 }
 
 /// The file's names by those that they have after renaming.
-fn renamed<'f>(
-    file: &'f WeightFile,
-    options: &LoadOptions,
-) -> Result<BTreeMap<String, &'f str>, Error> {
+fn renamed<'f>(file: &'f WeightFile, options: &LoadOptions) -> Result<BTreeMap<String, &'f str>, Error> {
     let mut named = BTreeMap::new();
     for name in file.names() {
-        let rule = options.rename.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from.as_str())?)));
+        let rule =
+            options.rename.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from.as_str())?)));
         let new = rule.unwrap_or_else(|| name.to_string());
         if let Some(other) = named.insert(new.clone(), name) {
             return Err(file.error(format!("tensors \"{other}\" and \"{name}\" would both be \"{new}\"")));
@@ -243,7 +248,11 @@ fn fitting(
         Ok(tensor) => layout.from_file(name, &tensor)?,
         Err(error) => return Ok(Err(format!("cannot be taken: {error}"))),
     };
-    if value.dtype() == ty.dtype { Ok(Ok(value)) } else { Ok(Err(format!("must hold {}, got {}", ty.dtype, value.dtype()))) }
+    if value.dtype() == ty.dtype {
+        Ok(Ok(value))
+    } else {
+        Ok(Err(format!("must hold {}, got {}", ty.dtype, value.dtype())))
+    }
 }
 
 /// The first few problems in one line.

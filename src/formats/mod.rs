@@ -65,6 +65,12 @@ const ENDS: [(&str, Format, Option<Convention>); 6] = [
     (".npz", Format::Npz, None),
 ];
 
+/// Whose names tensors must have in a file of this name: PyTorch's in `.pt`, Keras's in `.weights.h5`, anyone's in the
+/// others.
+pub(crate) fn convention_of(path: &Path) -> Result<Option<Convention>, Error> {
+    Ok(format_of(path)?.1)
+}
+
 fn format_of(path: &Path) -> Result<(Format, Option<Convention>), Error> {
     let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().to_ascii_lowercase());
     let known = ENDS.iter().find(|(end, ..)| name.ends_with(end));
@@ -115,7 +121,9 @@ pub fn parse_weights(bytes: &[u8], file: &str) -> Result<WeightFile, Error> {
             Some(pickle) => torch::read(&mut archive, pickle, bytes.len(), file),
             None if names.iter().any(|name| name == hdf5::WEIGHTS) => hdf5::read_archive(&mut archive, file),
             None if names.iter().all(|name| name.ends_with(".npy")) => npz::read(&mut archive, file),
-            None => refuse("is a zip archive, but neither of PyTorch (data.pkl) nor of Keras (model.weights.h5) nor of arrays"),
+            None => refuse(
+                "is a zip archive, but neither of PyTorch (data.pkl) nor of Keras (model.weights.h5) nor of arrays",
+            ),
         };
     }
     if hdf5_pure::is_hdf5_bytes(bytes) {

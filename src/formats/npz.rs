@@ -38,10 +38,12 @@ pub(super) fn read(archive: &mut Archive<'_>, file: &str) -> Result<WeightFile, 
         let (dtype, bytes) = match numbers {
             Numbers::Bytes(values) => (Dtype::U8, values),
             Numbers::Floats(values) => (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Numbers::Integers(values) => match values.iter().map(|&x| i32::try_from(x)).collect::<Result<Vec<_>, _>>() {
-                Ok(small) => (Dtype::I32, small.iter().flat_map(|x| x.to_le_bytes()).collect()),
-                Err(_) => (Dtype::I64, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            },
+            Numbers::Integers(values) => {
+                match values.iter().map(|&x| i32::try_from(x)).collect::<Result<Vec<_>, _>>() {
+                    Ok(small) => (Dtype::I32, small.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                    Err(_) => (Dtype::I64, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                }
+            }
         };
         let entry = Entry::new(dtype, shape, bytes).map_err(|reason| archive.error(&member, reason))?;
         entries.insert(member.strip_suffix(".npy").unwrap_or(&member).to_string(), entry);

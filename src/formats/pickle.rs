@@ -38,7 +38,12 @@ pub(super) enum Object {
     /// `torch.FloatStorage` or another: name of its class, of its file (a text), number of elements.
     Storage(&'static str, Id, u64),
     /// A view of a storage: offset in elements, and two tuples, shape and strides.
-    Tensor { storage: Id, offset: u64, shape: Id, strides: Id },
+    Tensor {
+        storage: Id,
+        offset: u64,
+        shape: Id,
+        strides: Id,
+    },
 }
 
 /// What a pickle may name.
@@ -86,7 +91,8 @@ pub(super) struct Pickle {
 impl Pickle {
     /// Runs the instructions of a pickle.
     pub(super) fn parse(bytes: &[u8]) -> Result<Pickle, Refusal> {
-        let mut machine = Machine { bytes, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        let mut machine =
+            Machine { bytes, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
         loop {
             let at = machine.at;
             match machine.step() {
@@ -261,7 +267,8 @@ impl Machine<'_> {
         match (function, &arguments[..]) {
             (Global::OrderedDict, []) => self.push(Object::Dict(Vec::new())),
             (Global::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
-                let (Object::Storage(..), Object::Int(Some(offset))) = (self.object(storage), self.object(offset)) else {
+                let (Object::Storage(..), Object::Int(Some(offset))) = (self.object(storage), self.object(offset))
+                else {
                     return Err("makes a tensor of no storage".to_string());
                 };
                 let offset = u64::try_from(*offset).map_err(|_| format!("makes a tensor at the offset {offset}"))?;

@@ -268,7 +268,8 @@ impl View<'_> {
 /// [`Error::Checkpoint`] for elements of a type that PyTorch has no storage class for.
 pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
     let mut pickle = Writer::default();
-    let mut members = vec![("archive/data.pkl".to_string(), Vec::new()), ("archive/byteorder".to_string(), b"little".to_vec())];
+    let mut members =
+        vec![("archive/data.pkl".to_string(), Vec::new()), ("archive/byteorder".to_string(), b"little".to_vec())];
     pickle.bytes.extend([0x80, 2]);
     pickle.global("collections", "OrderedDict");
     pickle.bytes.extend(b")R(");

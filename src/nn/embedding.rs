@@ -52,7 +52,8 @@ impl Config for EmbeddingConfig {
         let x = b.plain(one(x)?)?;
         let dtype = b.graph.expect_type(x, "embedding")?.dtype;
         if dtype != DType::I32 {
-            let reason = format!("takes i32 numbers, got {dtype}: make the input with Input::new(form, name, DType::I32, …)");
+            let reason =
+                format!("takes i32 numbers, got {dtype}: make the input with Input::new(form, name, DType::I32, …)");
             return Err(refused(reason));
         }
         let init = match self.init {

@@ -38,6 +38,7 @@ mod dropout;
 mod embedding;
 mod form;
 mod function;
+mod keras_json;
 mod kind;
 mod lambda;
 mod layer;
@@ -51,8 +52,10 @@ mod pool;
 mod resample;
 mod residual;
 mod sample_norm;
+mod schema;
 mod sequential;
 mod shape;
+mod summary;
 mod symbol;
 #[cfg(test)]
 mod tests;
@@ -84,11 +87,12 @@ pub use pool::{
     AdaptiveAvgPool2d, AveragePooling1D, AveragePooling2D, AvgPool1d, AvgPool2d, GlobalAveragePooling2D,
     GlobalAvgPool2d, GlobalMaxPool2d, GlobalMaxPooling2D, MaxPool1d, MaxPool2d, MaxPooling1D, MaxPooling2D,
 };
+pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
 pub use residual::Residual;
 pub(crate) use residual::sum;
-pub use resample::{Interpolation, UpSampling2D, Upsample, ZeroPad2d, ZeroPadding2D};
 pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;
 pub use shape::{Flatten, Permute, Reshape};
+pub use summary::{Summary, SummaryRow};
 pub use symbol::{Input, Symbol, Symbols};
 pub use windows::{Pair, Single};

@@ -23,8 +23,8 @@ mod kinds;
 mod rule;
 mod tuned;
 
-pub use group::ParameterGroup;
 pub use crate::store::{BIAS_CORRECTIONS, GRADIENT, is_training_state};
+pub use group::ParameterGroup;
 pub use kinds::{Adagrad, Adam, AdamW, EpsilonMode, EpsilonPlace, Lion, Optimizer, RmsProp, Sgd};
 pub use tuned::Tuned;
 
