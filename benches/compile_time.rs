@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use outrigger::compile::Options;
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::train::optimizer::{Adam, Optimizer, training_graph};
 use outrigger::{Error, Graph, compile};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::passes::PassOptions;
 use outrigger::train::optimizer::{Adam, Optimizer, training_graph};
 use outrigger::{Error, Graph, Options, Session, Store, Team, compile};

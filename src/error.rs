@@ -152,6 +152,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A node that a file format has no words for.
+    #[error("{path}: {reason}")]
+    Export {
+        /// The node.
+        path: String,
+        /// Why not, and what could be exported instead.
+        reason: String,
+    },
     /// An option or environment variable with a value that makes no sense.
     #[error("{option}: {reason}")]
     Option {

@@ -23,8 +23,12 @@
 //! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
 //! | take another known network | [`models::by_name`] |
 //! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
+//! | deploy a network | [`export::inference::InferenceGraph`] |
+//! | draw a graph, or memory over time | [`export::picture`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |
+//! | take a network to another runtime | [`export::onnx`] |
 //! | see what the compiler did | [`Program::report`], [`Program::planned`], [`Program::convolutions`], [`Session::run_profiled`], `OUTRIGGER_PROFILE` |
+//! | link a network with C, C++ or Rust | [`export::object()`] |
 //! | benchmark a program with Criterion | `bench::program`, with the cargo feature `criterion` |
 //!
 //! # Example
@@ -86,6 +90,7 @@ pub mod codegen;
 pub mod compile;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod formats;
 pub mod graph;
 pub mod models;
@@ -108,6 +113,7 @@ pub use outrigger_runtime::{Profile, Roof, Team};
 pub use session::Session;
 pub use store::Store;
 pub use tensor::Tensor;
+pub use train::Model;
 pub use types::{DType, Padding, Padding1d, Precision, Shape};
 
 /// The examples of README.md are compiled and run as tests.

@@ -11,6 +11,10 @@
 //! # }
 //! ```
 
+pub use crate::data::{
+    self, Array, ArrayDataset, Compose, DataLoader, Dataset, ImageDataGenerator, ImageFolder, LoaderOptions, Pad,
+    RandomCrop, RandomHorizontalFlip, Samples,
+};
 pub use crate::error::Error;
 pub use crate::graph::{Graph, Loss, Value};
 pub use crate::models;
@@ -19,4 +23,14 @@ pub use crate::nn::*;
 pub use crate::ops::{Init, Initializer};
 pub use crate::store::Store;
 pub use crate::tensor::Tensor;
+pub use crate::train::callback::*;
+pub use crate::train::log::{History, Verbose};
+pub use crate::train::metrics::{
+    Accuracy, Auc, ConfusionMatrix, MeanAbsoluteError, Metric, TopK, f1, precision, recall,
+};
+pub use crate::train::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, ParameterGroup, RmsProp, Sgd};
+pub use crate::train::schedule::{
+    CosineAnnealingLR, ExponentialLR, MultiStepLR, OneCycleLR, PlateauOptions, PolynomialLR, Schedule, StepLR,
+};
+pub use crate::train::{Batches, FitOptions, Logs, Metrics, Model, ModelOptions, Objective};
 pub use crate::types::{DType, Padding, Padding1d};

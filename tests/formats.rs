@@ -12,7 +12,8 @@ use outrigger::formats::{
     Convention, Layout, LoadOptions, Restore, WeightFile, convert, load_by_name, parse_weights, read_weights,
     write_weights,
 };
-use outrigger::model::{Form, Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
+use outrigger::nn::Form;
 use outrigger::ops::Init;
 use outrigger::{Error, Graph, Options, Store, Team, Tensor, compile};
 
@@ -273,7 +274,7 @@ fn weights_are_loaded_by_name_with_a_report() {
 #[test]
 fn what_is_no_state_dict_is_refused_with_a_reason() {
     for (name, parts) in [
-        ("torch_module.pt", ["data.pkl, byte ", "names `torch.nn.modules.linear.Linear`", "state_dict"]),
+        ("torch_module.pt", ["data.pkl: byte 2: ", "names `torch.nn.modules.linear.Linear`", "state_dict"]),
         ("torch_legacy.pt", ["torch_legacy.pt: ", "before 1.6", "again"]),
         ("make_torch.py", ["make_torch.py: ", "not a whole safetensors file", "bytes"]),
     ] {
@@ -283,4 +284,29 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
     assert!(matches!(read_weights(&fixture("missing.pt")), Err(Error::Io { .. })));
     let error = parse_weights(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "a.zip").map(|f| f.names().count());
     assert!(matches!(error, Ok(0) | Err(Error::Checkpoint { .. })), "{error:?}");
+}
+
+/// What other programs are to read, left for `check.py`.
+#[test]
+fn files_for_other_programs_are_written() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("formats");
+    std::fs::create_dir_all(&dir).unwrap();
+    convert(&fixture("torch_mixed.protocol2.pt"), &dir.join("torch_mixed.pt"), None).unwrap();
+    convert(&fixture("torch_net.ckpt"), &dir.join("torch_net.pt"), None).unwrap();
+    convert(&fixture("keras_net.keras"), &dir.join("keras_net.npz"), None).unwrap();
+    convert(&fixture("keras_net.weights.h5"), &dir.join("keras_net.weights.h5"), None).unwrap();
+    // an archive of NumPy has no groups; the architecture has
+    let architecture = std::fs::read_to_string(fixture("keras_net.json")).unwrap();
+    let bare = read_weights(&dir.join("keras_net.npz")).unwrap();
+    let by_architecture = dir.join("keras_net_by_architecture.weights.h5");
+    write_weights(&by_architecture, &bare.clone().with_keras_architecture(&architecture).unwrap()).unwrap();
+
+    let original = read_weights(&fixture("keras_net.weights.h5")).unwrap();
+    for name in ["keras_net.weights.h5", "keras_net_by_architecture.weights.h5"] {
+        let back = read_weights(&dir.join(name)).unwrap();
+        assert_same(&back, &original, &[]);
+        assert_eq!(back.meta("keras_groups").unwrap(), original.meta("keras_groups").unwrap());
+    }
+    let error = bare.with_keras_architecture("{}").unwrap_err();
+    assert!(error.to_string().contains("no \"config\""), "{error}");
 }

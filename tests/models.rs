@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger::models::{LeNet5, Mlp, MobileNetV2, Model, ResNetCifar, ResNetImageNet, Vgg16};
+use outrigger::models::{Classifier, LeNet5, Mlp, MobileNetV2, ResNetCifar, ResNetImageNet, Vgg16};
 use outrigger::reference;
 use outrigger::train::optimizer::{Optimizer, Sgd, TrainingOptions, training_graph_with};
 use outrigger::{Graph, Options, Store, Team, Tensor, compile};
@@ -55,7 +55,7 @@ fn compare(name: &str, graph: &Graph, batch: usize, tolerance: f64) {
     }
 }
 
-fn check(name: &str, model: &dyn Model, tolerance: f64) {
+fn check(name: &str, model: &dyn Classifier, tolerance: f64) {
     let batch = 3;
     let forward = model.training(batch).unwrap();
     let loss = forward.output("loss").unwrap();

@@ -10,11 +10,11 @@ mod replay;
 use std::collections::{BTreeMap, HashMap};
 
 use outrigger::data::{Images, Split, sample};
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::nn::Form;
 use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
-use outrigger::train::{Layout, Method, Trainer, TrainerOptions, WeightFile};
+use outrigger::train::{Layout, Method, ModelOptions, Trainer, TrainerOptions, WeightFile};
 use outrigger::types::TensorType;
 use outrigger::{DType, Error, Shape, Store, Tensor};
 
@@ -132,7 +132,7 @@ fn golden_runs_of_other_shapes_are_followed() {
     let data = sample().unwrap();
     for form in [Form::Torch, Form::Keras] {
         let run = Run { model: ResNetCifar { form, ..SMALL.model }, ..SMALL };
-        let report = replay::replay(&run.golden(&data), data.clone(), TrainerOptions::default()).unwrap();
+        let report = replay::replay(&run.golden(&data), data.clone(), ModelOptions::default()).unwrap();
         assert!(report.loss1_rel < 1e-5, "{form:?}: {report:?}");
         assert!(report.loss_rel_max < 5e-3, "{form:?}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{form:?}: {report:?}");
@@ -154,7 +154,7 @@ fn a_golden_tensor_of_another_shape_is_named() {
         });
         let damaged = WeightFile::new(tensors, file.metadata().clone());
         let error =
-            replay::replay(&damaged, data.clone(), TrainerOptions { threads: Some(1), ..TrainerOptions::default() })
+            replay::replay(&damaged, data.clone(), ModelOptions { threads: Some(1), ..ModelOptions::default() })
                 .unwrap_err();
         assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains(name)), "{error}");
         assert!(error.to_string().contains("[1,3]"), "{error}");

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use outrigger::data::{Split, load_dir};
 use outrigger::graph::ConvOptions;
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::nn::Form;
 use outrigger::ops::{BatchNorm, Init};
 use outrigger::reference;
 use outrigger::train::optimizer::{
     Optimizer, ParameterGroup, Sgd, TrainingOptions, is_training_state, training_graph_with,
 };
-use outrigger::train::{Layout, Method, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
+use outrigger::train::{Layout, Method, ModelOptions, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
 use outrigger::{DType, Error, Graph, Options, Padding, Precision, Store, Tensor};
 
 /// Files that other frameworks made. They lie beside the repository, or where `OUTRIGGER_SHARED` says; not everyone
@@ -162,7 +162,7 @@ fn the_first_golden_step_in_f64() {
 fn golden_runs_are_followed() {
     for name in ["torch_resnet_adam.safetensors", "keras_resnet_adam.safetensors"] {
         let Some((file, data)) = golden(name) else { return };
-        let report = replay::replay(&file, data, TrainerOptions::default()).unwrap();
+        let report = replay::replay(&file, data, ModelOptions::default()).unwrap();
         assert!(report.loss1_rel < 1e-5, "{name}: {report:?}");
         assert!(report.loss_rel_max < 5e-3, "{name}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 1e-2), "{name}: {report:?}");
@@ -182,7 +182,7 @@ fn golden_runs_are_followed_in_bf16() {
     for name in ["torch_resnet_adam.safetensors", "keras_resnet_adam.safetensors"] {
         let Some((file, data)) = golden(name) else { return };
         let compile = Options { precision: Precision::Bf16, ..Options::default() };
-        let report = replay::replay(&file, data, TrainerOptions { compile, ..TrainerOptions::default() }).unwrap();
+        let report = replay::replay(&file, data, ModelOptions { compile, ..ModelOptions::default() }).unwrap();
         assert!(report.loss1_rel < 2e-3, "{name}: {report:?}");
         assert!(report.loss_rel_max < 2e-2, "{name}: {report:?}");
         assert!(report.grad_rel_max.is_none_or(|e| e < 0.5), "{name}: {report:?}");
@@ -204,7 +204,7 @@ fn a_file_that_is_no_golden_run_is_refused() {
         ("layout", "NCHW, conv OIHW"),
     ];
     let data = || outrigger::data::sample().unwrap();
-    let options = TrainerOptions { threads: Some(1), ..TrainerOptions::default() };
+    let options = ModelOptions { threads: Some(1), ..ModelOptions::default() };
     for (without, part) in [("losses", "losses"), ("layout", "layout"), ("framework", "framework")] {
         let entries: Vec<_> = whole.into_iter().filter(|(key, _)| *key != without).collect();
         let error = replay::replay(&WeightFile::new(bias(), metadata(&entries)), data(), options.clone()).unwrap_err();
@@ -256,7 +256,7 @@ impl Tiny {
     }
 }
 
-impl Model for Tiny {
+impl Classifier for Tiny {
     fn training(&self, batch: usize) -> Result<Graph, Error> {
         Tiny::graph(batch, true)
     }
@@ -277,7 +277,7 @@ fn contents(store: &Store) -> Vec<(String, Vec<u8>)> {
     store.entries().iter().map(|(name, _)| (name.clone(), store.get(name).unwrap().to_bytes())).collect()
 }
 
-fn steps<M: Model>(trainer: &mut Trainer<M>, range: std::ops::Range<usize>) -> Vec<Outcome> {
+fn steps<M: Classifier>(trainer: &mut Trainer<M>, range: std::ops::Range<usize>) -> Vec<Outcome> {
     let step = |i: usize| {
         // the last batch of every three is smaller
         let (images, labels) = data(4 * i, if i % 3 == 2 { 3 } else { 4 });

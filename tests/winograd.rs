@@ -159,16 +159,29 @@ fn bands_of_one_image() {
     }
 }
 
+/// Few images whose weight is too large for a cache: blocks of output channels in place of bands.
+#[test]
+fn blocks_of_channels() {
+    for [images, side] in [[1, 19], [2, 14]] {
+        let (b, terms) = convolution(2, [images, side, side, 96], 256, [[1, 1], [1, 1]]);
+        let limit = |_: &str, largest: f64| {
+            8.0 * f64::powi(2.0, -24) * (terms.into_iter().max().unwrap() as f64).sqrt() * largest
+        };
+        let found = disagreements(&b, &b.g, limit);
+        assert!(found.is_empty(), "{images}×{side}×{side}: {}", found.join("\n"));
+    }
+}
+
 /// Once more with poisoned and guarded memory, in a process of its own (the variable is read once).
 #[test]
 fn poisoned_and_guarded() {
     let run = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sizes", "bands_of_one_image"])
+        .args(["--exact", "sizes", "bands_of_one_image", "blocks_of_channels"])
         .env("OUTRIGGER_DEBUG", "poison,bounds")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && said.contains("2 passed"), "{}: {said}", run.status);
+    assert!(run.status.success() && said.contains("3 passed"), "{}: {said}", run.status);
 }
 
 /// The algorithm of the only convolution of a program, and its predicted and its direct time.

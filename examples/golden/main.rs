@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use outrigger::data::load_dir;
-use outrigger::train::{TrainerOptions, WeightFile};
+use outrigger::train::{ModelOptions, WeightFile};
 use outrigger::{Error, Options, Precision};
 
 /// Replays a golden training run and prints how far this compiler's is from it.
@@ -45,7 +45,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let file = WeightFile::read(&args.file)?;
     let data = load_dir(&args.data).map_err(Error::Data)?;
     let compile = Options { precision: args.precision, ..Options::default() };
-    let options = TrainerOptions { threads: args.threads, compile, ..TrainerOptions::default() };
+    let options = ModelOptions { threads: args.threads, compile, ..ModelOptions::default() };
     let report = replay::replay(&file, data, options)?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
     Ok(())

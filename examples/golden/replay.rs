@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use outrigger::data::{DataLoader, Images, LoaderOptions, Split};
-use outrigger::models::{Model, ResNetCifar};
+use outrigger::graph::Loss;
+use outrigger::models::ResNetCifar;
 use outrigger::nn::Form;
-use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
-use outrigger::train::{Layout, Method, Restore, Trainer, TrainerOptions, WeightFile, network};
-use outrigger::{Error, Team, Tensor};
-use outrigger::{Options, Store, compile};
+use outrigger::train::optimizer::is_training_state;
+use outrigger::train::{Layout, Method, Model, ModelOptions, Restore, WeightFile, network};
+use outrigger::{Error, Store, Tensor};
 use serde::Serialize;
 
 /// How far the replay is from the golden run.
@@ -44,12 +44,13 @@ struct Golden<'f> {
 ///
 /// # Errors
 /// A file that is no golden file, too little data, and all errors of training.
-pub fn replay(file: &WeightFile, data: Split, options: TrainerOptions) -> Result<Report, Error> {
+pub fn replay(file: &WeightFile, data: Split, options: ModelOptions) -> Result<Report, Error> {
     let golden = Golden::of(file)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
-    let compiled = options.compile.clone();
-    let mut trainer = Trainer::new(golden.model, golden.method.optimizer(golden.model.form), golden.batch, options)?;
-    golden.initialise(trainer.store())?;
+    let mut model = Model::of(golden.model.network()?, options)?;
+    let optimizer = golden.method.optimizer(golden.model.form).lr(golden.method.default_lr().into());
+    model.compile(optimizer, Loss::cross_entropy(), ())?;
+    golden.initialise(model.store())?;
 
     let (mut after1_rel_max, mut grad_rel_max) = (f64::NAN, None);
     let mut loss_errors = Vec::new();
@@ -64,21 +65,26 @@ pub fn replay(file: &WeightFile, data: Split, options: TrainerOptions) -> Result
     }
     for (step, (batch, expected)) in batches.epoch(0).zip(&golden.losses).enumerate() {
         let batch = batch?;
-        if step == 0 {
-            grad_rel_max = golden.compare_gradients(&batch.inputs, &batch.labels, trainer.team(), &compiled)?;
-        }
-        let outcome = trainer.train_step(&batch.inputs, &batch.labels, golden.method.default_lr())?;
-        loss_errors.push((outcome.loss() - expected).abs() / expected.abs());
-        if step == 0 {
-            after1_rel_max = golden.compare_state(trainer.store(), "after1/")?;
-        }
+        let loss = if step == 0 {
+            // in PyTorch's parts, to see the gradients
+            model.forward(&batch)?;
+            let loss = model.loss(&batch)?;
+            model.backward()?;
+            grad_rel_max = golden.compare_gradients(&model)?;
+            model.step()?;
+            after1_rel_max = golden.compare_state(&model, "after1/")?;
+            loss
+        } else {
+            model.train_step(&batch, &batch)?
+        };
+        loss_errors.push((f64::from(loss) - expected).abs() / expected.abs());
     }
     Ok(Report {
         loss1_rel: loss_errors[0],
         loss_rel_max: largest(loss_errors),
         grad_rel_max,
         after1_rel_max,
-        eval_abs_max: golden.compare_evaluation(&mut trainer, &tests)?,
+        eval_abs_max: golden.compare_evaluation(&mut model, &tests)?,
     })
 }
 
@@ -107,38 +113,16 @@ impl<'f> Golden<'f> {
         self.file.section("init/").restore(store, self.layout, Restore::Model)
     }
 
-    /// Gradients of the first step: the training program with its gradients as outputs, on a state of its own.
-    fn compare_gradients(
-        &self,
-        images: &[f32],
-        labels: &[i32],
-        team: &Arc<Team>,
-        options: &Options,
-    ) -> Result<Option<f64>, Error> {
+    /// Gradients of the first step.
+    fn compare_gradients(&self, model: &Model) -> Result<Option<f64>, Error> {
         let golden = self.file.section("step1/grad/");
         if golden.names().next().is_none() {
             return Ok(None);
         }
-        let forward = self.model.training(self.batch)?;
-        let loss = forward.output("loss")?;
-        let optimizer = self.method.optimizer(self.model.form);
-        let graph = training_graph_with(
-            forward,
-            loss,
-            &TrainingOptions { optimizer, gradient_outputs: true, ..TrainingOptions::default() },
-        )?;
-        let store = Store::new(&graph, 0)?;
-        self.initialise(&store)?;
-        let program = compile(&graph, options)?;
-        let mut session = program.session(&store, team)?;
-        session.set_f32("images", images)?;
-        session.set_i32("labels", labels)?;
-        session.set_f32("lr", &[self.method.default_lr()])?;
-        session.run()?;
         let errors: Result<Vec<f64>, Error> = golden
             .names()
             .map(|name| {
-                let actual = self.layout.to_file(name, &session.get(&format!("grad/{name}"))?)?;
+                let actual = self.layout.to_file(name, &model.gradient(name)?)?;
                 self.relative(&actual, &format!("step1/grad/{name}"))
             })
             .collect();
@@ -146,12 +130,12 @@ impl<'f> Golden<'f> {
     }
 
     /// Largest relative error over weights and running statistics.
-    fn compare_state(&self, store: &Store, prefix: &str) -> Result<f64, Error> {
-        let model = self.model.evaluation(1)?;
+    fn compare_state(&self, model: &Model, prefix: &str) -> Result<f64, Error> {
         let mut errors = Vec::new();
-        for (name, _) in store.entries().iter().filter(|(name, _)| model.source(name).is_ok()) {
+        for (name, _) in model.store().entries().iter().filter(|(name, _)| !is_training_state(name)) {
             if !is_idle_bias(name) {
-                errors.push(self.relative(&self.layout.to_file(name, &store.get(name)?)?, &format!("{prefix}{name}"))?);
+                let actual = self.layout.to_file(name, &model.store().get(name)?)?;
+                errors.push(self.relative(&actual, &format!("{prefix}{name}"))?);
             }
         }
         Ok(largest(errors))
@@ -171,7 +155,7 @@ impl<'f> Golden<'f> {
     }
 
     /// Largest absolute difference of the logits or probabilities of the first test images.
-    fn compare_evaluation(&self, trainer: &mut Trainer<ResNetCifar>, tests: &Arc<Images>) -> Result<f64, Error> {
+    fn compare_evaluation(&self, model: &mut Model, tests: &Arc<Images>) -> Result<f64, Error> {
         let evaluation = self.file.section("eval/");
         let Some(name) = evaluation.names().next().map(str::to_string) else {
             return Err(self.file.error("has no evaluation output (eval/…)"));
@@ -188,8 +172,9 @@ impl<'f> Golden<'f> {
         let batch = batch
             .ok_or_else(|| Error::Option { option: "--data".to_string(), reason: "no test images".to_string() })?;
         let batch = batch?;
-        let logits = trainer.predict(&batch.inputs, rows)?;
-        let actual = if name.starts_with("softmax") { softmax(&logits) } else { logits.to_f64() };
+        model.eval();
+        let logits = &model.forward(&batch)?[0];
+        let actual = if name.starts_with("softmax") { softmax(logits) } else { logits.to_f64() };
         if actual.len() != expected.shape().elements() {
             return Err(self.file.error(format!(
                 "eval/{name} is {}, the network gives {}",

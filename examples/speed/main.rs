@@ -4,6 +4,7 @@
 //! cargo run --release --example speed -- --batch 100 --steps 20
 //! cargo run --release --example speed -- --model resnet18 --batch 16 --threads 1 --isa avx2
 //! cargo run --release --example speed -- --precision bf16
+//! cargo run --release --example speed -- --report                     which algorithm each convolution has, and its time
 //! cargo run --release --example speed -- --sweep --threads 1          tables in Markdown, see sweep.rs
 //! ```
 //!
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use outrigger::codegen::Isa;
 use outrigger::compile::Options;
-use outrigger::models::{Model, ResNetCifar, by_name};
+use outrigger::models::{Classifier, ResNetCifar, by_name};
 use outrigger::train::parse_layers;
 use outrigger::{Error, Precision, Team};
 use serde::Serialize;
@@ -65,13 +66,16 @@ struct Args {
     /// Print tables of how cost grows, and of all networks, instead
     #[arg(long, value_name = "TABLE", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["model", "layers", "batch"])]
     sweep: Option<sweep::Table>,
+    /// Print each convolution's algorithm, its predicted time on one thread and the measured time of all, instead
+    #[arg(long, conflicts_with = "sweep")]
+    report: bool,
     /// Take one training step, say so, and end: what the measuring process starts
     #[arg(long, hide = true)]
     first_step: bool,
 }
 
 impl Args {
-    fn model(&self) -> Result<Box<dyn Model>, Error> {
+    fn model(&self) -> Result<Box<dyn Classifier>, Error> {
         match &self.layers {
             Some(layers) => Ok(Box::new(ResNetCifar { layers: parse_layers(layers)?, ..ResNetCifar::default() })),
             None => Ok(Box::new(by_name(&self.model)?)),
@@ -125,6 +129,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(table) = args.sweep {
         return Ok(sweep::print(table, &args.options(), args.threads(), args.steps)?);
     }
+    if args.report {
+        return Ok(report(args)?);
+    }
     let said = if args.first_step {
         prepared(args)?;
         STEPPED.to_string()
@@ -167,6 +174,23 @@ fn prepared(args: &Args) -> Result<(Network, Ready), Error> {
     let (network, mut training) = Network::new(args.model()?, args.options(), args.threads(), args.batch as usize)?;
     training.step()?;
     Ok((network, training))
+}
+
+/// The convolutions of the training step and of inference, as the cost model and as the shortest of some steps have them.
+fn report(args: &Args) -> Result<(), Error> {
+    let (network, training) = prepared(args)?;
+    for mut ready in [training, network.inference(args.batch as usize)?] {
+        let mut best = ready.profile()?;
+        for _ in 1..args.steps {
+            let profile = ready.profile()?;
+            if profile.total_ns < best.total_ns {
+                best = profile;
+            }
+        }
+        // who closed the pipe wants no more
+        let _ = writeln!(std::io::stdout(), "{}\n{}", best.plan, ready.program.convolutions_measured(&best));
+    }
+    Ok(())
 }
 
 fn measure(args: &Args, first_step: Duration) -> Result<Report, Error> {

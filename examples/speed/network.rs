@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger::compile::{Options, Program, compile};
-use outrigger::models::Model;
+use outrigger::models::Classifier;
 use outrigger::nn::Form;
 use outrigger::train::Method;
 use outrigger::train::optimizer::{LEARNING_RATE, LOSS, training_graph};
@@ -12,7 +12,7 @@ use outrigger::{Error, Graph, Profile, Session, Store, Team};
 
 /// A model with its weights and threads.
 pub struct Network {
-    model: Box<dyn Model>,
+    model: Box<dyn Classifier>,
     options: Options,
     store: Store,
     pub team: Arc<Team>,
@@ -29,7 +29,7 @@ pub struct Ready {
 impl Network {
     /// A network with first weights, and its training step with Adam on `batch` images: forward, backward, update.
     pub fn new(
-        model: Box<dyn Model>,
+        model: Box<dyn Classifier>,
         options: Options,
         threads: usize,
         batch: usize,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use outrigger::compile::Options;
-use outrigger::models::{Model, ResNetCifar, by_name};
+use outrigger::models::{Classifier, ResNetCifar, by_name};
 use outrigger::{Error, Roof};
 use outrigger_runtime::{Bound, peak_bandwidth, peak_gflops};
 
@@ -127,7 +127,7 @@ struct Measured {
 }
 
 impl Sweep<'_> {
-    fn network(&self, model: Box<dyn Model>, batch: usize) -> Result<(Network, Ready), Error> {
+    fn network(&self, model: Box<dyn Classifier>, batch: usize) -> Result<(Network, Ready), Error> {
         Network::new(model, self.options.clone(), self.threads, batch)
     }
 

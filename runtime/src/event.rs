@@ -27,9 +27,13 @@ pub(crate) struct Patience {
 impl Patience {
     /// With a core for every thread, spinning is free, and much faster than sleeping. With fewer
     /// cores the spinner may sit on the very core that the thread it waits for needs.
+    ///
+    /// What a thread waits for at the end of a step is another's chunk, which takes some 100 µs in a training step; to be
+    /// woken takes as long. So it stays awake for about a millisecond, but after a short time only if nobody
+    /// else wants the core.
     pub(crate) fn new(threads: usize, cores: usize) -> Patience {
         if threads <= cores {
-            Patience { spin: Duration::from_micros(80), yields: 4 }
+            Patience { spin: Duration::from_micros(80), yields: 2048 }
         } else {
             Patience { spin: Duration::ZERO, yields: 16 }
         }

@@ -7,16 +7,57 @@
 //! Weights that change with every run are packed by a call of their own in front of the kernel, into memory that all
 //! steps share. Those that are known before a run are packed with the prepare steps and stay.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use outrigger_runtime::{Argument, BufferRef, KernelFn, Step};
 
-use super::code::Code;
+use super::failed;
 use super::lower::{ArgumentPlace, Call, KernelArgument, Lowered};
-use super::{Kernels, failed};
 use crate::error::Error;
 use crate::plan::{ALIGNMENT, Group, Place, Planned, PlannedStep};
+
+/// A step whose kernel has no address yet.
+pub(super) struct Unlinked {
+    /// Position of the kernel in the list of functions.
+    pub(super) kernel: u32,
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) args: Vec<Argument>,
+    pub(super) chunks: u32,
+    flops: u64,
+    dead_after: Vec<(usize, usize)>,
+}
+
+impl Unlinked {
+    /// The step with the address of its kernel, by position.
+    ///
+    /// # Errors
+    /// [`Error::Codegen`] when the kernel has none.
+    pub(super) fn link(self, entries: &HashMap<u32, KernelFn>) -> Result<Step, Error> {
+        let kernel = *entries.get(&self.kernel).ok_or_else(|| failed("a kernel has no address"))?;
+        Ok(Step {
+            name: self.name,
+            kind: self.kind.to_string(),
+            kernel,
+            bytes: self.args.iter().map(|a| a.bytes as u64).sum(),
+            args: self.args,
+            chunks: self.chunks,
+            flops: self.flops,
+            dead_after: self.dead_after,
+        })
+    }
+}
+
+/// The steps of a program, and the memory that they need together.
+pub(super) struct Assembled {
+    pub(super) prepare: Vec<Unlinked>,
+    pub(super) steps: Vec<Unlinked>,
+    /// Runs of `steps` that are taken chunk by chunk.
+    pub(super) groups: Vec<Range<usize>>,
+    /// Size of the arena: the plan's, and the memory for packed weights.
+    pub(super) work_bytes: usize,
+}
 
 /// Steps under construction.
 pub(super) struct Assembly<'p> {
@@ -25,10 +66,10 @@ pub(super) struct Assembly<'p> {
     shared: usize,
     /// Where the next packed weights that stay go.
     end: usize,
-    prepare: Vec<Step>,
-    steps: Vec<Step>,
+    prepare: Vec<Unlinked>,
+    steps: Vec<Unlinked>,
     /// Packs of known weights: they run after all that they read was prepared.
-    packs: Vec<Step>,
+    packs: Vec<Unlinked>,
     /// The steps that each planned step of a run became.
     became: Vec<Range<usize>>,
 }
@@ -44,16 +85,17 @@ impl<'p> Assembly<'p> {
         Assembly { planned, shared, end, prepare: Vec::new(), steps: Vec::new(), packs: Vec::new(), became: Vec::new() }
     }
 
-    /// Adds a planned step, of `prepare` or of a run; `entry` gives the machine code of its calls, packs first.
+    /// Adds a planned step, of `prepare` or of a run; `kernel` gives the positions of its calls'
+    /// kernels, packs first.
     ///
     /// # Errors
-    /// What `entry` returns.
+    /// What `kernel` returns.
     pub(super) fn add(
         &mut self,
         step: &PlannedStep,
         lowered: &Lowered,
         prepares: bool,
-        mut entry: impl FnMut() -> Result<KernelFn, Error>,
+        mut kernel: impl FnMut() -> Result<u32, Error>,
     ) -> Result<(), Error> {
         let stays = !prepares && lowered.step_bytes > 0 && stays(self.planned, lowered);
         let own = if stays { self.end.next_multiple_of(ALIGNMENT) } else { self.shared };
@@ -62,11 +104,11 @@ impl<'p> Assembly<'p> {
         }
         let mut made = Vec::new();
         for call in &lowered.packs {
-            let pack = self.step(step, call, entry()?, own);
+            let pack = self.step(step, call, kernel()?, own);
             if stays { self.packs.push(pack) } else { made.push(pack) }
         }
         for call in &lowered.calls {
-            made.push(self.step(step, call, entry()?, own));
+            made.push(self.step(step, call, kernel()?, own));
         }
         if let Some(last) = made.last_mut() {
             last.dead_after = step.dead_after.clone();
@@ -83,25 +125,23 @@ impl<'p> Assembly<'p> {
         Ok(())
     }
 
-    fn step(&self, step: &PlannedStep, call: &Call, kernel: KernelFn, own: usize) -> Step {
-        let args: Vec<Argument> = call.arguments.iter().map(|argument| placed(argument, call.chunks, own)).collect();
-        Step {
-            name: step.name.clone(),
-            kind: call.kind.to_string(),
+    fn step(&self, step: &PlannedStep, call: &Call, kernel: u32, own: usize) -> Unlinked {
+        Unlinked {
             kernel,
-            bytes: call.arguments.iter().map(|a| a.bytes as u64).sum(),
-            args,
+            name: step.name.clone(),
+            kind: call.kind,
+            args: call.arguments.iter().map(|argument| placed(argument, call.chunks, own)).collect(),
             chunks: call.chunks as u32,
             flops: call.flops,
             dead_after: Vec::new(),
         }
     }
 
-    /// All steps with their code.
+    /// All steps.
     ///
     /// # Errors
     /// [`Error::Codegen`] for a step of a group that became several.
-    pub(super) fn finish(mut self, code: Arc<Code>, scratch_bytes: usize, functions: usize) -> Result<Kernels, Error> {
+    pub(super) fn finish(mut self) -> Result<Assembled, Error> {
         let groups = self.planned.groups.iter().map(|Group { steps, .. }| {
             let became = &self.became[steps.clone()];
             match (became.first(), became.last()) {
@@ -111,17 +151,7 @@ impl<'p> Assembly<'p> {
         });
         let groups = groups.collect::<Result<_, _>>()?;
         self.prepare.append(&mut self.packs);
-        let (prepare, steps) = (self.prepare, self.steps);
-        Ok(Kernels {
-            prepare,
-            steps,
-            groups,
-            code,
-            work_bytes: self.end,
-            scratch_bytes,
-            functions,
-            convolutions: Vec::new(),
-        })
+        Ok(Assembled { prepare: self.prepare, steps: self.steps, groups, work_bytes: self.end })
     }
 }
 

@@ -49,7 +49,9 @@ impl Code {
         let provider = ArenaMemoryProvider::new_with_size(RESERVE.max(2 * bytes)).map_err(failed)?;
         builder.memory_provider(Box::new(provider));
         let mut module = JITModule::new(builder);
-        let placed = place(&mut module, objects);
+        let symbol = |index: u32| (format!("k{index}"), Linkage::Local);
+        let placed = place(&mut module, objects, symbol);
+        let placed = placed.and_then(|ids| module.finalize_definitions().map(|()| ids).map_err(failed));
         let code = Code { module: Mutex::new(Some(module)), bytes };
         let ids = placed?;
         let guard = code.module.lock().map_err(failed)?;
@@ -69,11 +71,17 @@ impl Code {
     }
 }
 
-fn place(module: &mut JITModule, objects: &[Object]) -> Result<Vec<(u32, FuncId)>, Error> {
+/// Declares and defines `objects`, in order; `symbol` names them.
+pub(super) fn place(
+    module: &mut impl Module,
+    objects: &[Object],
+    symbol: impl Fn(u32) -> (String, Linkage),
+) -> Result<Vec<(u32, FuncId)>, Error> {
     let signature = module.make_signature();
     let mut ids = Vec::with_capacity(objects.len());
-    for (position, object) in objects.iter().enumerate() {
-        let id = module.declare_function(&format!("k{position}"), Linkage::Local, &signature).map_err(failed)?;
+    for object in objects {
+        let (name, linkage) = symbol(object.index);
+        let id = module.declare_function(&name, linkage, &signature).map_err(failed)?;
         if id.as_u32() != object.index {
             return Err(failed("functions must be placed in the order of their indices"));
         }
@@ -82,7 +90,6 @@ fn place(module: &mut JITModule, objects: &[Object]) -> Result<Vec<(u32, FuncId)
     for (object, &(_, id)) in objects.iter().zip(&ids) {
         module.define_function_bytes(id, object.alignment, &object.bytes, &object.relocations).map_err(failed)?;
     }
-    module.finalize_definitions().map_err(failed)?;
     Ok(ids)
 }
 

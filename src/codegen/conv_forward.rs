@@ -81,7 +81,7 @@ pub(super) fn fill_band(
 }
 
 impl Forward {
-    fn bands(&self) -> usize {
+    pub(super) fn bands(&self) -> usize {
         bands(self.geometry.images, self.chunks)
     }
     /// Output rows of a band; the last band may have fewer.
@@ -91,10 +91,17 @@ impl Forward {
     /// Rows of the padded block that a chunk needs at a time.
     fn block_rows(&self) -> usize {
         let g = &self.geometry;
-        if self.bands() == 1 {
-            return g.block()[0];
+        match self.passing() {
+            // the last rows of an image may be more than output rows read
+            Some(rows) => self.reach(rows) + g.conv.stride[0],
+            None if self.bands() == 1 => g.block()[0],
+            None => self.reach(self.band_rows()),
         }
-        (self.band_rows() - 1) * g.conv.stride[0] + (g.kernel[0] - 1) * g.conv.dilation[0] + 1
+    }
+    /// Rows of the padded input that `rows` output rows read.
+    pub(super) fn reach(&self, rows: usize) -> usize {
+        let g = &self.geometry;
+        (rows - 1) * g.conv.stride[0] + (g.kernel[0] - 1) * g.conv.dilation[0] + 1
     }
     /// Bytes of worker scratch.
     pub(super) fn scratch(&self) -> usize {
@@ -110,7 +117,7 @@ impl Forward {
         let row = scratch.take(&[written(self.isa, g.output[1]), padded(g.co)]);
         (block, row, scratch.bytes)
     }
-    fn on_pairs(&self) -> bool {
+    pub(super) fn on_pairs(&self) -> bool {
         self.element == Element::Bf16
     }
     /// Numbers behind the block that tiles read.
@@ -119,7 +126,7 @@ impl Forward {
         if self.on_pairs() { Geometry::slack(ROWS * g.conv.stride[1], g.ci) } else { 0 }
     }
     /// The operand that the tiles can read without a copy.
-    fn reads_operand(&self) -> Option<usize> {
+    pub(super) fn reads_operand(&self) -> Option<usize> {
         if self.geometry.is_padded() || self.on_pairs() { None } else { self.source.is_tensor(self.element) }
     }
     /// The output row that the tiles can write without a copy.
@@ -195,6 +202,9 @@ impl Forward {
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(inputs.len());
             match band {
+                None if self.passing().is_some() => {
+                    self.pass(e, calls, (&inputs, at_input), (&outputs, at_output));
+                }
                 None => {
                     let a = self.image(e, &Cursor::new(&inputs, at_input));
                     self.rows(e, calls, a, (&outputs, at_output), Count::Static(g.output[0]));
@@ -229,6 +239,9 @@ impl Forward {
         }
         let behind = e.offset(base, bytes as i64);
         e.clear(behind, slack.next_multiple_of(4));
+        if self.passing().is_some() {
+            return block.clear_around(e, rows, [0, 0], g.size[1]);
+        }
         let above = block.low[0];
         // the last band ends furthest below the image
         let start = (self.bands() - 1) * self.band_rows() * g.conv.stride[0];
@@ -236,7 +249,7 @@ impl Forward {
         block.clear_around(e, rows, [above.min(rows), below], g.size[1]);
     }
 
-    fn block(&self, e: &mut Emit<'_>) -> Value {
+    pub(super) fn block(&self, e: &mut Emit<'_>) -> Value {
         let scratch = e.scratch();
         e.offset(scratch, self.layout().0)
     }
@@ -271,7 +284,7 @@ impl Forward {
     }
 
     /// Output rows from the block at `a`; `pointers` are the outputs' first rows.
-    fn rows(
+    pub(super) fn rows(
         &self,
         e: &mut Emit<'_>,
         calls: &Calls<'_>,

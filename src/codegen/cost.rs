@@ -17,6 +17,7 @@
 use super::algorithm::BackwardForms;
 use super::conv::{Geometry, padded};
 use super::conv_filter::filter_rows;
+use super::conv_forward::bands;
 use super::isa::Isa;
 use super::winograd::Form;
 use super::winograd_backward;
@@ -92,10 +93,13 @@ fn streamed(grid: &Grid, images: usize, floats: usize) -> f64 {
 
 /// Winograd's time for a forward convolution, in ns. The weight is transformed once.
 pub(super) fn forward(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> f64 {
-    let grid = winograd_forward::grid(isa, g, form, winograd_forward::chunks(g, form, chunks));
+    let chunks = winograd_forward::chunks(g, form, chunks);
+    let grid = winograd_forward::grid(isa, g, form, chunks);
+    let parts = winograd_forward::parts(g, form, bands(g.images, chunks));
     let (ci, co) = (padded(g.ci), padded(g.co));
     let weight = numbers(&[form.products(), g.ci, co]) * rates(isa).transformed;
-    let products = domain(&grid, g.images, ci + co, 2 * g.ci * co);
+    // each part makes the tiles of the input anew
+    let products = domain(&grid, g.images, ci * parts + co, 2 * g.ci * co);
     let moved = activations(g).iter().sum::<f64>() * MOVED;
     (weight + products + streamed(&grid, g.images, g.ci * co) + moved) * PS
 }

@@ -86,9 +86,13 @@ impl<'a> Emit<'a> {
         let params = b.block_params(entry).to_vec();
         Emit { b, target, params, leaves: Vec::new() }
     }
-    /// Ends the function; returns the leaves that it calls.
-    pub(super) fn finish(mut self, frontend: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Leaf> {
-        self.b.ins().return_(&[]);
+    /// Ends the function with its results; returns the leaves that it calls.
+    pub(super) fn finish(
+        mut self,
+        frontend: cranelift_codegen::isa::TargetFrontendConfig,
+        results: &[Value],
+    ) -> Vec<Leaf> {
+        self.b.ins().return_(results);
         self.b.seal_all_blocks();
         self.b.finalize(frontend);
         self.leaves
@@ -227,7 +231,7 @@ impl<'a> Emit<'a> {
     pub(super) fn import(&mut self, (index, call): (u32, CallConv)) -> FuncRef {
         self.import_named(UserExternalName::new(0, index), kernel_signature(call))
     }
-    fn import_named(&mut self, name: UserExternalName, signature: Signature) -> FuncRef {
+    pub(super) fn import_named(&mut self, name: UserExternalName, signature: Signature) -> FuncRef {
         let signature = self.b.import_signature(signature);
         let name = self.b.func.declare_imported_user_function(name);
         self.b.import_function(ExtFuncData {

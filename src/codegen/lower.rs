@@ -2,22 +2,23 @@
 
 use super::algorithm::{Choice, Settings};
 use super::coefficients::ChannelKernel;
-use super::conv::{Bound, PANEL, padded};
+use super::conv::Bound;
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::fold::Fold;
 use super::gather::{Direction, RowMove};
 use super::half::Element;
-use super::isa::Isa;
 use super::lower_conv;
 use super::lower_map::{lower_map, one_step};
 use super::map::{Map, Maps};
 use super::matmul::Product;
 use super::nest::Nest;
 use super::nest_ops;
+use super::pool::Pooling;
 use super::region::operands_of;
 use super::rows::RowSum;
 use super::tile::Tile;
+use super::transpose::Transposition;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::WinogradForward;
 use super::winograd_weight::WeightTransform;
@@ -35,6 +36,8 @@ pub(super) enum Kernel {
     Rows(RowSum),
     RowMove(RowMove),
     Fold(Fold),
+    Pool(Pooling),
+    Transpose(Transposition),
     Forward(Forward),
     Backward(Backward),
     WinogradForward(WinogradForward),
@@ -59,6 +62,8 @@ impl Kernel {
             | Kernel::Rows(_)
             | Kernel::RowMove(_)
             | Kernel::Fold(_)
+            | Kernel::Pool(_)
+            | Kernel::Transpose(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => Vec::new(),
         }
@@ -77,6 +82,8 @@ impl Kernel {
             | Kernel::Rows(_)
             | Kernel::RowMove(_)
             | Kernel::Fold(_)
+            | Kernel::Pool(_)
+            | Kernel::Transpose(_)
             | Kernel::WeightTransform(_)
             | Kernel::Channels(_) => 0,
         }
@@ -183,7 +190,11 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             let chunks = kernel.chunks;
             Ok(single(step, Kernel::Rows(kernel), chunks, 0))
         }
-        Op::MatMul(m) => Ok(lower_matmul(step, *m, settings.isa.vectors())),
+        Op::MatMul(m) => {
+            let kernel = Product::new(settings.isa.vectors(), *m, &operands[0], &operands[1]);
+            let (chunks, flops) = (kernel.chunks, kernel.flops());
+            Ok(single(step, Kernel::Product(kernel), chunks, flops))
+        }
         Op::Reduce(reduce) if folds(&operands[0].shape, &reduce.axes) => {
             let runs = results[0].shape.elements();
             let kernel = Fold::new(reduce.kind, runs, operands[0].shape.elements() / runs);
@@ -203,6 +214,17 @@ fn kernels(step: &PlannedStep, settings: Settings, images: Option<usize>) -> Res
             Ok(single(step, Kernel::Channels(kernel), 1, 0))
         }
         op => {
+            if let Op::Transpose(permutation) = op
+                && let Some(kernel) = Transposition::of_axes(permutation, &operands[0].shape)
+                && matches!(results[0].dtype, DType::F32 | DType::I32)
+            {
+                let chunks = kernel.chunks;
+                return Ok(single(step, Kernel::Transpose(kernel), chunks, 0));
+            }
+            if let Some(pooling) = Pooling::new(op, &operands, &results[0]) {
+                let chunks = pooling.chunks;
+                return Ok(single(step, Kernel::Pool(pooling), chunks, 0));
+            }
             let nests = nest_ops::nests(op, &operands, &results).ok_or_else(missing)?;
             let calls = nests
                 .into_iter()
@@ -298,6 +320,7 @@ impl Lowered {
                     fold.chunks = images;
                     fold.runs.is_multiple_of(images)
                 }
+                Kernel::Pool(pooling) => pooling.cut(images),
                 Kernel::Nest(nest) => {
                     nest.chunks = images;
                     nest.extents.len() > 1 && nest.extents[0] == images
@@ -309,6 +332,7 @@ impl Lowered {
                 | Kernel::Maps(_)
                 | Kernel::Rows(_)
                 | Kernel::RowMove(_)
+                | Kernel::Transpose(_)
                 | Kernel::Channels(_) => false,
             };
             if !fits {
@@ -323,31 +347,4 @@ impl Lowered {
     pub(super) fn all(&self) -> impl Iterator<Item = &Call> {
         self.packs.iter().chain(&self.calls)
     }
-}
-
-fn lower_matmul(step: &PlannedStep, attributes: crate::ops::MatMul, isa: Isa) -> Lowered {
-    let (a, b): (&TensorType, &TensorType) = (&step.operands[0].ty, &step.operands[1].ty);
-    let (m, k, n) = attributes.extents(a, b);
-    let (batched_a, batched_b) = (a.shape.rank() > 2, b.shape.rank() > 2);
-    let matrices = b.shape.elements() / (k * n);
-    let batch = matrices.max(a.shape.elements() / (m * k));
-    let mut lowered = Lowered::default();
-    let mut arguments = arguments(step);
-    let mut at = 1;
-    if attributes.trans_b || !n.is_multiple_of(PANEL) {
-        let floats = matrices * k * padded(n);
-        let pack = if attributes.trans_b {
-            nest_ops::pack_transposed(matrices, n, k, padded(n))
-        } else {
-            nest_ops::pack(matrices * k, n, padded(n))
-        };
-        at = lowered.pack(pack, &mut arguments, 1, floats);
-    }
-    let mut product =
-        Product { isa, batch, m, k, n, trans_a: attributes.trans_a, batched_a, batched_b, b: at, chunks: 1 };
-    product.chunks = product.natural_chunks();
-    let chunks = product.chunks;
-    let flops = 2 * (batch * m * k * n) as u64;
-    lowered.calls.push(Call { kernel: Kernel::Product(product), arguments, chunks, flops, kind: "matmul" });
-    lowered
 }

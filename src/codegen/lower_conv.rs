@@ -7,7 +7,8 @@ use super::conv_forward::Forward;
 use super::half::Element;
 use super::lower::{Call, Kernel, Lowered, arguments, bind};
 use super::nest_ops;
-use super::pack::rounded;
+use super::pack::{Pack, rounded};
+use super::transpose::Transposition;
 use super::winograd_backward::WinogradBackward;
 use super::winograd_forward::{self, WinogradForward};
 use super::winograd_weight::WeightTransform;
@@ -123,14 +124,13 @@ fn backward(
     let partial = next;
     let floats = geometry.taps() * geometry.co * padded(geometry.part_ci());
     let pack = match geometry.conv.groups {
-        _ if !data || geometry.is_depthwise() => None,
+        _ if !data || geometry.is_depthwise() || element == Element::Bf16 => None,
         1 => {
             let (ci, co) = (geometry.ci, geometry.co);
-            Some(nest_ops::pack_transposed(geometry.taps(), ci, co, padded(ci)))
+            Some(Pack::Transposed(Transposition::new([geometry.taps(), ci, co], padded(ci), element)))
         }
-        _ => Some(nest_ops::pack_groups(&geometry, true)),
+        _ => Some(rounded(nest_ops::pack_groups(&geometry, true), element)),
     };
-    let pack = pack.filter(|_| element != Element::Bf16).map(|p| rounded(p, element));
     let mut weight = lowered.packed_weight(pack, &mut arguments, floats);
     let chunks = fused.chunks;
     let chosen = algorithm::backward(&geometry, settings, [data, filter], chunks);

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
-use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use outrigger_runtime::Step;
@@ -35,6 +34,7 @@ mod conv_backward;
 mod conv_backward_pairs;
 mod conv_filter;
 mod conv_forward;
+mod conv_pass;
 mod cost;
 mod depthwise;
 mod emit;
@@ -50,11 +50,13 @@ mod lower_map;
 mod map;
 mod math;
 mod matmul;
+mod native;
 mod nest;
 mod nest_emit;
 mod nest_ops;
 mod pack;
 mod pairs;
+mod pool;
 mod random;
 mod region;
 mod region_wide;
@@ -63,10 +65,12 @@ mod strip;
 mod strip_half;
 mod strip_registers;
 mod strip_wide;
+mod target;
 mod tile;
 mod tile_clif;
 mod tile_wide;
 mod transform;
+mod transpose;
 mod winograd;
 mod winograd_backward;
 mod winograd_filter;
@@ -77,8 +81,10 @@ mod winograd_weight;
 pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
+pub use native::{Contents, MISALIGNED, NativeCode, OK, UNSUPPORTED, native};
+pub use target::Machine;
 
-use assemble::Assembly;
+use assemble::{Assembled, Assembly, Unlinked};
 use code::Object;
 use emit::{Emit, LEAVES, Target};
 use leaf::Leaf;
@@ -115,32 +121,37 @@ fn failed(reason: impl std::fmt::Display) -> Error {
     Error::Codegen { path: "cranelift".to_string(), reason: reason.to_string() }
 }
 
-fn host() -> Result<OwnedTargetIsa, Error> {
-    let mut flags = settings::builder();
-    for (name, value) in [
-        // keeps the order of instructions, which the register tiles need, and compiles ten times faster
-        ("opt_level", "none"),
-        ("is_pic", "false"),
-        ("enable_probestack", "false"),
-        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
-    ] {
-        flags.set(name, value).map_err(failed)?;
-    }
-    let builder = cranelift_native::builder().map_err(failed)?;
-    builder.finish(settings::Flags::new(flags)).map_err(failed)
+/// The functions and steps of a program, before the functions have addresses.
+struct Relocatable {
+    objects: Vec<Object>,
+    program: Assembled,
+    scratch_bytes: usize,
+    convolutions: Vec<Choice>,
 }
 
-/// Whether Cranelift's `fma` is an instruction on this machine rather than a library call.
-fn has_fma(isa: &OwnedTargetIsa) -> bool {
-    cfg!(not(target_arch = "x86_64"))
-        || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
-}
-
-/// Compiles every step of `planned`.
+/// Compiles every step of `planned` for this CPU.
 ///
 /// # Errors
 /// [`Error::Codegen`] names the step that has no kernel, or says why code could not be made.
 pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error> {
+    let host = target::host()?;
+    let Relocatable { objects, program, scratch_bytes, convolutions } = compile(planned, settings, &host)?;
+    let (code, entries) = Code::new(host, &objects)?;
+    let link = |steps: Vec<Unlinked>| steps.into_iter().map(|step| step.link(&entries)).collect::<Result<_, _>>();
+    Ok(Kernels {
+        prepare: link(program.prepare)?,
+        steps: link(program.steps)?,
+        groups: program.groups,
+        code: Arc::new(code),
+        work_bytes: program.work_bytes,
+        scratch_bytes,
+        functions: objects.len(),
+        convolutions,
+    })
+}
+
+/// Compiles every step of `planned` for `target`.
+fn compile(planned: &Planned, settings: Settings, target: &OwnedTargetIsa) -> Result<Relocatable, Error> {
     let prepare = planned.prepare.iter().map(|step| (step, None));
     let main = planned.steps.iter().enumerate().map(|(at, step)| (step, planned.group(at).map(|group| group.images)));
     let lowered: Vec<Lowered> =
@@ -162,22 +173,16 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
             units.len() as u32 - 1
         }));
     }
-    let host = host()?;
-    let objects = with_leaves(compile_all(&host, settings.isa, &units, &tiles)?)?;
-    let functions = objects.len();
-    let (code, entries) = Code::new(host, &objects)?;
+    let objects = with_leaves(compile_all(target, settings.isa, &units, &tiles)?)?;
     let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
     let mut steps = Assembly::new(planned, &lowered);
     let mut called = called.into_iter();
-    let mut entry = || {
-        let entry = called.next().and_then(|index| entries.get(&index));
-        entry.copied().ok_or_else(|| failed("a kernel has no address"))
-    };
+    let mut kernel = || called.next().ok_or_else(|| failed("a call has no kernel"));
     for (index, (step, lowered)) in planned.prepare.iter().chain(&planned.steps).zip(&lowered).enumerate() {
-        steps.add(step, lowered, index < planned.prepare.len(), &mut entry)?;
+        steps.add(step, lowered, index < planned.prepare.len(), &mut kernel)?;
     }
-    let kernels = steps.finish(Arc::new(code), scratch_bytes, functions)?;
-    Ok(Kernels { convolutions: lowered.into_iter().filter_map(|l| l.choice).collect(), ..kernels })
+    let convolutions = lowered.into_iter().filter_map(|l| l.choice).collect();
+    Ok(Relocatable { objects, program: steps.finish()?, scratch_bytes, convolutions })
 }
 
 /// A compiled function and the leaves that it calls.
@@ -267,7 +272,8 @@ fn compile_unit(
         let bytes = tile_wide::assemble(tile)?;
         return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
-    let target = Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: has_fma(host) };
+    let target =
+        Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: target::has_fma(host) };
     context.clear();
     context.func = emit::kernel_function(target, index);
     let mut e = Emit::new(FunctionBuilder::new(&mut context.func, builder), target);
@@ -284,6 +290,8 @@ fn compile_unit(
         Unit::Kernel(Kernel::Rows(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::RowMove(rows)) => rows.emit(&mut e),
         Unit::Kernel(Kernel::Fold(fold)) => fold.emit(&mut e),
+        Unit::Kernel(Kernel::Pool(pooling)) => pooling.emit(&mut e),
+        Unit::Kernel(Kernel::Transpose(transposition)) => transposition.emit(&mut e),
         Unit::Kernel(Kernel::Forward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Backward(conv)) => conv.emit(&mut e, &calls),
         Unit::Kernel(Kernel::WinogradForward(conv)) => conv.emit(&mut e, &calls),
@@ -292,8 +300,13 @@ fn compile_unit(
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
-    let leaves = e.finish(host.frontend_config());
-    context.compile(&**host, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
+    let leaves = e.finish(host.frontend_config(), &[]);
+    Ok((machine_code(host, context, index)?, leaves))
+}
+
+/// Compiles the function of `context`.
+fn machine_code(target: &OwnedTargetIsa, context: &mut Context, index: u32) -> Result<Object, Error> {
+    context.compile(&**target, &mut ControlPlane::default()).map_err(|e| failed(format!("{e:?}")))?;
     let compiled = context.compiled_code().ok_or_else(|| failed("no code was made"))?;
     let relocations = compiled
         .buffer
@@ -302,5 +315,5 @@ fn compile_unit(
         .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(index)))
         .collect();
     let alignment = u64::from(compiled.buffer.alignment).max(16);
-    Ok((Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations }, leaves))
+    Ok(Object { index, alignment, bytes: compiled.code_buffer().to_vec(), relocations })
 }

@@ -329,13 +329,6 @@ pub(super) fn pack(rows: usize, columns: usize, to: usize) -> Nest {
     gather(load, &TensorType::f32([rows, to]))
 }
 
-/// `[outer, rows, columns] → [outer, columns, whole panels of rows]`: transposed weights.
-pub(super) fn pack_transposed(outer: usize, rows: usize, columns: usize, to: usize) -> Nest {
-    let guard = (to != rows).then_some(rows);
-    let load = load(0, vec![free(0, rows * columns), free(1, 1), coordinate(&[(2, 1)], 0, guard, columns)]);
-    gather(load, &TensorType::f32([outer, columns, to]))
-}
-
 /// Weights of a convolution of groups as the tiles of its parts read them: a part's groups are blocks on a diagonal
 /// of zeros, in rows of whole panels. `transposed` swaps the channels of each block.
 ///

@@ -3,33 +3,29 @@
 use super::half::Element;
 use super::lower::{ArgumentPlace, Call, Kernel, KernelArgument, Lowered};
 use super::nest::{Nest, NestStep};
+use super::transpose::Transposition;
 use super::winograd_weight::WeightTransform;
 use crate::plan::ALIGNMENT;
 use crate::types::DType;
 
+/// How a weight is put into panels.
+pub(super) enum Pack {
+    Nest(Nest),
+    Transposed(Transposition),
+}
+
 /// A copying nest that rounds what it copies if `element` says so.
-pub(super) fn rounded(mut nest: Nest, element: Element) -> Nest {
+pub(super) fn rounded(mut nest: Nest, element: Element) -> Pack {
     if element == Element::Rounded {
         nest.steps.push(NestStep::Cast(DType::Bf16, nest.outputs[0].0));
         nest.outputs[0].0 = nest.steps.len() - 1;
     }
-    nest
+    Pack::Nest(nest)
 }
 
 impl Lowered {
-    /// Puts a copy of argument `from` in panels into the step's own memory, and the copy behind the arguments; returns
-    /// where.
-    pub(super) fn pack(
-        &mut self,
-        nest: Nest,
-        arguments: &mut Vec<KernelArgument>,
-        from: usize,
-        floats: usize,
-    ) -> usize {
-        let chunks = nest.chunks;
-        self.packing(Kernel::Nest(nest), chunks, arguments, from, floats)
-    }
-    /// The same for a weight, `from` or its copy in panels, in Winograd's domain.
+    /// Puts a weight, argument `from` or its copy in panels, into the step's own memory in Winograd's domain, and that behind
+    /// the arguments; returns where.
     pub(super) fn transform(
         &mut self,
         kernel: WeightTransform,
@@ -69,13 +65,24 @@ impl Lowered {
         self.step_bytes = at + bytes;
         KernelArgument { place: ArgumentPlace::Step(at), bytes, write: true, float }
     }
-    /// The argument of a convolution's weight: operand 0, or its copy by `pack`.
+    /// The argument of a convolution's weight: operand 0, or its copy in panels.
     pub(super) fn packed_weight(
         &mut self,
-        pack: Option<Nest>,
+        pack: Option<Pack>,
         arguments: &mut Vec<KernelArgument>,
         floats: usize,
     ) -> usize {
-        pack.map_or(0, |pack| self.pack(pack, arguments, 0, floats))
+        let Some(pack) = pack else { return 0 };
+        let (kernel, chunks) = match pack {
+            Pack::Nest(nest) => {
+                let chunks = nest.chunks;
+                (Kernel::Nest(nest), chunks)
+            }
+            Pack::Transposed(kernel) => {
+                let chunks = kernel.chunks;
+                (Kernel::Transpose(kernel), chunks)
+            }
+        };
+        self.packing(kernel, chunks, arguments, 0, floats)
     }
 }

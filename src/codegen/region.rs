@@ -85,6 +85,29 @@ impl Region<'_> {
         all
     }
 
+    /// The same over `count` of the channels, from the one at byte `first` of f32 on; the anchor has these channels alone.
+    pub(super) fn of_channels(mut self, e: &mut Emit<'_>, first: Value, count: usize) -> Self {
+        let mut moved = |base: &mut Value, element: Element| {
+            let by = if element == Element::Bf16 { e.b.ins().ushr_imm_u(first, 1) } else { first };
+            *base = e.b.ins().iadd(*base, by);
+        };
+        for (_, source) in &mut self.operands {
+            match source {
+                Source::Full(access) => moved(&mut access.base, access.element),
+                Source::Channel(base) => moved(base, Element::F32),
+                Source::Scalar(_) => {}
+            }
+        }
+        for sink in &mut self.sinks {
+            match sink {
+                Sink::Full(_, access) => moved(&mut access.base, access.element),
+                Sink::Sums(_, base) => moved(base, Element::F32),
+            }
+        }
+        self.extent.channels = count;
+        self
+    }
+
     /// Without per-channel operands, columns that lie side by side are one long run of channels.
     fn flattened(&self) -> Extent {
         let per_channel = self.operands.iter().any(|(_, s)| matches!(s, Source::Channel(_)))

@@ -86,7 +86,7 @@ impl WinogradBackward {
         let images = g.images.is_multiple_of(self.chunks).then(|| g.images / self.chunks);
         let filter =
             self.filter.as_ref().map(|_| Filter::new(filter, [g.ci, g.co], [row_x, row_dy], images, &mut scratch));
-        let data = self.data.as_ref().map(|_| Convolution::new(data, [g.co, g.ci], row_dy, &mut scratch));
+        let data = self.data.as_ref().map(|_| Convolution::new(data, [g.co, g.ci], 1, row_dy, &mut scratch));
         Layout { dy, x, data, filter, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.
@@ -141,7 +141,7 @@ impl WinogradBackward {
             }
         };
         let data = layout.data.zip(self.data.as_ref()).map(|(convolution, (result, weight))| {
-            (convolution, Taker { result, tensors: &of_input }, e.argument(*weight))
+            (convolution, Taker { result, tensors: &of_input, part: None }, e.argument(*weight))
         });
         let grids = self.grids();
         let steps: Vec<i64> = walked.iter().map(|w| w.1).collect();

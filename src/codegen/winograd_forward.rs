@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  for each group of images of the chunk (one, or as many as give the products rows enough; with few images a chunk is
-//!  a band of tile rows of one)
+//!  a band of tile rows of one or, where U is large, a block of its output channels: so each part of U is read once)
 //!    source program ──▶ zero-padded block ──Bᵀ·B──▶ V        a band of tile rows, or the images' all
 //!    M = V · U                                               (m+2)² products of [tiles, ci] and [ci, co]
 //!    for each tile row: M ──Aᵀ·A──▶ m rows; result program on them ──▶ outputs, sums
@@ -18,14 +18,16 @@ use super::isa::Isa;
 use super::region::{Access, Extent};
 use super::tile::{Calls, Tile};
 use super::winograd::{Form, TAPS, input, output};
-use super::winograd_grid::{Batch, Grid, Operand, Spectrum, clear_around, plane};
+use super::winograd_grid::{Batch, CACHED, Grid, Operand, Spectrum, clear_around, plane};
 
 /// A convolution from a padded block to rows of pixels by Winograd: forward, and the data gradient on dy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Convolution {
     pub(super) grid: Grid,
-    /// Channels of the block and of the result.
+    /// Channels of the block and those of the result that are computed.
     pub(super) channels: [usize; 2],
+    /// All channels of the result.
+    all: usize,
     /// Bytes of a row of the block.
     pub(super) row: i64,
     pub(super) v: Spectrum,
@@ -39,19 +41,29 @@ pub(super) struct Taker<'k> {
     pub(super) result: &'k Bound,
     /// Arguments that are walked with the result.
     pub(super) tensors: &'k [Tensor],
+    /// Bytes to the first of the channels that are computed, if they are a part.
+    pub(super) part: Option<Value>,
 }
 
 impl Convolution {
-    /// Takes its memory from `scratch`; the block has rows of `row` bytes.
-    pub(super) fn new(grid: Grid, channels: [usize; 2], row: i64, scratch: &mut Scratch) -> Convolution {
+    /// Takes its memory from `scratch`; the block has rows of `row` bytes. One of `parts` of the result's channels is
+    /// computed at a time.
+    pub(super) fn new(
+        grid: Grid,
+        [from, all]: [usize; 2],
+        parts: usize,
+        row: i64,
+        scratch: &mut Scratch,
+    ) -> Convolution {
+        let channels = [from, all / parts];
         let v = grid.spectrum(scratch, channels[0]);
         let m = grid.spectrum(scratch, channels[1]);
         let rows = scratch.take(&[grid.pixels(channels[1])]);
-        Convolution { grid, channels, row, v, m, rows }
+        Convolution { grid, channels, all, row, v, m, rows }
     }
     /// The products of `tiles` tiles.
     fn batch(&self, tiles: usize) -> Batch {
-        let (k, columns) = (self.channels[0], padded(self.channels[1]));
+        let [k, columns, all] = [self.channels[0], padded(self.channels[1]), padded(self.all)];
         Batch {
             isa: self.grid.isa,
             planes: self.grid.form.products(),
@@ -59,7 +71,7 @@ impl Convolution {
             k,
             columns,
             a: Operand { plane: self.v.plane, row: self.v.tile, column: F },
-            b: Operand { plane: plane(k * columns), row: columns as i64 * F, column: F },
+            b: Operand { plane: plane(k * all), row: all as i64 * F, column: F },
             c: Operand { plane: self.m.plane, row: self.m.tile, column: F },
             accumulate: false,
         }
@@ -87,7 +99,7 @@ impl Convolution {
         (rows, last): (usize, Count),
     ) {
         let size = self.grid.form.outputs();
-        let dense = (self.grid.output[1] * self.channels[1]) as i64 * F;
+        let dense = (self.grid.output[1] * self.all) as i64 * F;
         let tile_row = self.grid.tiles()[1] as i64 * self.m.tile;
         let mut walked = vec![(m, tile_row)];
         walked.extend(pointers.iter().map(|&p| (p, size as i64 * dense)));
@@ -110,7 +122,7 @@ impl Convolution {
     /// All tile rows of `images` images; `pointers` are at the first image.
     pub(super) fn gather_images(&self, e: &mut Emit<'_>, taker: &Taker<'_>, pointers: &[Value], images: usize) {
         let scratch = e.scratch();
-        let image = (self.grid.output[0] * self.grid.output[1] * self.channels[1]) as i64 * F;
+        let image = (self.grid.output[0] * self.grid.output[1] * self.all) as i64 * F;
         let m = e.offset(scratch, self.m.offset);
         let mut walked = vec![(m, self.grid.image_tiles() as i64 * self.m.tile)];
         walked.extend(pointers.iter().map(|&p| (p, image)));
@@ -124,11 +136,15 @@ impl Convolution {
         let scratch = e.scratch();
         let to = e.offset(scratch, self.rows);
         self.grid.gather(output(self.grid.form), self.m).emit(e, at[0], to);
-        let (columns, channels) = (self.grid.output[1], self.channels[1]);
+        let (columns, channels) = (self.grid.output[1], self.all);
         let extent = Extent { rows, columns: Count::Static(columns), channels };
         let anchor = Access::new(to, self.grid.row(self.m), self.m.tile);
         let cursor = Cursor::new(taker.tensors, &at[1..]);
-        taker.result.region(e, &cursor, extent, (columns * channels) as i64 * F, Some(anchor)).emit(e);
+        let region = taker.result.region(e, &cursor, extent, (columns * channels) as i64 * F, Some(anchor));
+        match taker.part {
+            Some(first) => region.of_channels(e, first, self.channels[1]).emit(e),
+            None => region.emit(e),
+        }
     }
     /// One image's bands, one after the other: block to V to M to rows.
     pub(super) fn image(
@@ -141,7 +157,7 @@ impl Convolution {
     ) {
         let [all, columns] = self.grid.tiles();
         let size = self.grid.form.outputs();
-        let dense = (self.grid.output[1] * self.channels[1]) as i64 * F;
+        let dense = (self.grid.output[1] * self.all) as i64 * F;
         let scratch = e.scratch();
         let (v, m) = (e.offset(scratch, self.v.offset), e.offset(scratch, self.m.offset));
         // the last band is cut, so it is no turn of a loop
@@ -178,18 +194,37 @@ pub(super) struct WinogradForward {
     pub(super) weight: usize,
 }
 
+/// Blocks of output channels that an image is cut into in place of `bands` bands of rows, where these would read a large
+/// weight again and again; 1 if it is not. Each block makes V anew, so they are
+/// not narrow.
+pub(super) fn parts(g: &Geometry, form: Form, bands: usize) -> usize {
+    let narrowest = if g.images == 1 { 64 } else { 128 };
+    let tiles: usize = g.output.map(|pixels| pixels.div_ceil(form.outputs())).iter().product();
+    // where an image has many tiles, V is larger than U
+    if form.products() * g.ci * padded(g.co) * 4 <= CACHED || tiles >= g.co {
+        return 1;
+    }
+    let most = bands.min(g.co / narrowest);
+    (1..=most).rev().find(|parts| g.co.is_multiple_of(parts * narrowest)).unwrap_or(1)
+}
+
 /// The grid of a forward convolution in so many chunks: images, or bands of an image's tile rows if there are more.
 pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> Grid {
-    let channels = [g.ci, g.co];
+    let bands = bands(g.images, chunks);
+    let parts = parts(g, form, bands);
+    let channels = [g.ci, g.co / parts];
     let group = Grid::group(form, g.output, channels, g.images.div_ceil(chunks));
     let grid = Grid::new(isa, form, g.output, channels, group);
-    let bands = bands(g.images, chunks);
-    if bands > 1 { Grid { band: grid.tiles()[0] / bands, ..grid } } else { grid }
+    if bands > 1 && parts == 1 { Grid { band: grid.tiles()[0] / bands, ..grid } } else { grid }
 }
 
 /// The chunks that come next to `wanted`: where an image is cut into bands, each has as many whole tile rows.
 pub(super) fn chunks(g: &Geometry, form: Form, wanted: usize) -> usize {
     let bands = bands(g.images, wanted);
+    let parts = parts(g, form, bands);
+    if parts > 1 {
+        return g.images * parts;
+    }
     if bands == 1 {
         return wanted;
     }
@@ -204,9 +239,13 @@ struct Layout {
 }
 
 impl WinogradForward {
+    /// Blocks of output channels that are computed apart.
+    fn parts(&self) -> usize {
+        parts(&self.geometry, self.grid.form, bands(self.geometry.images, self.chunks))
+    }
     /// Rows of the block: an image's, or a band's.
     fn block_rows(&self) -> usize {
-        let cut = bands(self.geometry.images, self.chunks) > 1;
+        let cut = bands(self.geometry.images, self.chunks) > 1 && self.parts() == 1;
         let rows = if cut { self.grid.band } else { self.grid.tiles()[0] };
         rows * self.grid.form.outputs() + TAPS - 1
     }
@@ -216,7 +255,7 @@ impl WinogradForward {
         let (rows, columns) = (self.block_rows(), self.grid.block()[1]);
         let block = scratch.take(&[rows, columns, padded(g.ci)]);
         let row = (columns * padded(g.ci)) as i64 * F;
-        let convolution = Convolution::new(self.grid, [g.ci, g.co], row, &mut scratch);
+        let convolution = Convolution::new(self.grid, [g.ci, g.co], self.parts(), row, &mut scratch);
         Layout { block, convolution, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.
@@ -243,8 +282,13 @@ impl WinogradForward {
         let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
         let mut walked = walk(e, &inputs, first, g.input_bytes());
         walked.extend(walk(e, &outputs, first, g.output_bytes()));
-        let taker = Taker { result: &self.result, tensors: &outputs };
-        if let Some(band) = band {
+        let mut taker = Taker { result: &self.result, tensors: &outputs, part: None };
+        let mut weight = weight;
+        if let Some(index) = band.filter(|_| self.parts() > 1) {
+            let part = e.at_index(index, g.co / self.parts() * 4);
+            taker.part = Some(part);
+            weight = e.b.ins().iadd(weight, part);
+        } else if let Some(band) = band {
             e.clear(base, self.block_rows() * block.row() as usize);
             let (at_input, at_output) = walked.split_at(inputs.len());
             let pointers = |walked: &[(Value, i64)]| walked.iter().map(|w| w.0).collect::<Vec<_>>();

@@ -168,6 +168,13 @@ pub struct Flow {
     failed: bool,
 }
 
+impl Flow {
+    /// What makes the batches.
+    pub fn loader(&self) -> &DataLoader {
+        &self.loader
+    }
+}
+
 impl Iterator for Flow {
     type Item = Result<Batch, DataError>;
 

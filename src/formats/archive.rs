@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read, Write};
 
+use zip::read::{ArchiveOffset, Config};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -22,7 +23,10 @@ pub(super) struct Archive<'b> {
 
 impl<'b> Archive<'b> {
     pub(super) fn open(bytes: &'b [u8], file: &str) -> Result<Archive<'b>, Error> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Error::Checkpoint {
+        // PyTorch puts records of 76 bytes between the directory and its end, which the crate's search for a start
+        // takes for a part of the directory where the first entry has 76 bytes
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(|e| Error::Checkpoint {
             file: file.to_string(),
             reason: format!("not a whole zip archive ({} bytes): {e}", bytes.len()),
         })?;

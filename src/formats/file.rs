@@ -94,6 +94,11 @@ impl WeightFile {
         WeightFile { file: file.to_string(), entries, metadata }
     }
 
+    /// Path for error messages.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Other tensors under the same file's name.
     pub(super) fn with_entries(&self, entries: BTreeMap<String, Entry>, metadata: BTreeMap<String, String>) -> Self {
         WeightFile { file: self.file.clone(), entries, metadata }
@@ -225,6 +230,6 @@ impl WeightFile {
 }
 
 /// Elements of `N` bytes each.
-fn words<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
+pub(super) fn words<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|&chunk| convert(chunk)).collect()
 }

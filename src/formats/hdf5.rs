@@ -67,7 +67,7 @@ struct Reader<'l> {
     size: usize,
     entries: BTreeMap<String, Entry>,
     /// Groups by their layers' names.
-    groups: BTreeMap<String, String>,
+    groups: BTreeMap<String, keras::Place>,
 }
 
 /// An HDF5 group and what it is called: the path in the file, and the names of the layers on it.
@@ -131,18 +131,19 @@ impl Reader<'_> {
         let group = place.path.rsplit('/').next().unwrap_or("");
         let mut datasets = self.datasets_of(vars, path)?;
         datasets.sort_by_key(|(name, _)| name.parse::<usize>().unwrap_or(usize::MAX));
-        let count = datasets.len();
+        let (count, mut depth_multiplier) = (datasets.len(), 1);
         for (index, (name, dataset)) in datasets.into_iter().enumerate() {
             let mut entry = self.read(&dataset, &format!("{path}/{name}"))?;
             let variable = keras::variable(group, index, count, self.layers.get(place.path));
             let depthwise = variable == "depthwise_kernel" || keras::stem(group) == "depthwise_conv2d";
             if let ([rows, columns, channels, multiplier], true) = (&entry.shape.0[..], depthwise) {
+                depth_multiplier = *multiplier;
                 entry.shape.0 = vec![*rows, *columns, 1, channels * multiplier];
             }
             self.insert(place.layer, &variable, entry, path)?;
         }
         if count > 0 {
-            self.groups.insert(place.layer.to_string(), place.path.to_string());
+            self.groups.insert(place.layer.to_string(), (place.path.to_string(), depth_multiplier));
         }
         Ok(())
     }

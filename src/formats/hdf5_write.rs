@@ -5,10 +5,11 @@
 //! ```
 //!
 //! Keras finds layers by their groups. Which group a layer has comes from the file that the tensors were read from or
-//! from an architecture (see `keras`); otherwise the group is called as the layer, which is right where layers have
-//! the names that Keras gives them and come in the order of their numbers. f16 and bf16 are written as f32.
+//! from an architecture (see `keras`). Otherwise the group is called as the layer, if Keras could have called it so, or
+//! after its class, by its variables, and numbered in the order of names; both are right only where a model's layers of
+//! a class come in this order. f16 and bf16 are written as f32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hdf5_pure::{
     AttrValue, Datatype, FileBuilder, FinishedGroup, make_f32_type, make_f64_type, make_i8_type, make_i16_type,
@@ -34,25 +35,15 @@ struct Node {
 /// # Errors
 /// [`Error::Checkpoint`] for elements of a type that is not written, and two layers in one group.
 pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
-    let groups = weights.groups();
+    let groups = groups(weights);
     let mut root = Node::default();
     for (name, entry) in &weights.entries {
         let (layer, variable) = name.rsplit_once('/').unwrap_or(("", name));
-        let group = match groups.get(layer) {
-            Some(group) => group.clone(),
-            None if layer.is_empty() => String::new(),
-            None => format!("layers/{layer}"),
-        };
-        let mut parts = group.split('/').filter(|part| !part.is_empty());
-        let node = parts.try_fold(&mut root, |node, part| {
-            if part == "vars" { None } else { Some(node.children.entry(part.to_string()).or_default()) }
-        });
-        let own = layer.rsplit('/').next().unwrap_or(layer);
-        let Some(node) = node.filter(|node| node.layer.as_deref().is_none_or(|other| other == own)) else {
-            return Err(weights.error(format!("tensor \"{name}\" cannot be in the group \"{group}\"")));
-        };
-        node.layer = Some(own.to_string());
-        node.variables.push((variable.to_string(), as_keras_has_it(&group, variable, entry)));
+        let (group, depth_multiplier) = groups.get(layer).map_or(("", 1), |(group, n)| (group.as_str(), *n));
+        let node = root.at(group, layer);
+        let node =
+            node.ok_or_else(|| weights.error(format!("tensor \"{name}\" cannot be in the group \"{group}\"")))?;
+        node.variables.push((variable.to_string(), as_keras_has_it(group, depth_multiplier, variable, entry)));
     }
     let failed = |reason: String| weights.error(format!("cannot be written as HDF5: {reason}"));
     let mut file = FileBuilder::new();
@@ -60,20 +51,78 @@ pub(super) fn write(weights: &WeightFile) -> Result<Vec<u8>, Error> {
     file.finish().map_err(|e| failed(e.to_string()))
 }
 
-/// Depthwise kernels with their channels on an axis of their own, as for a depth multiplier of 1.
-fn as_keras_has_it(group: &str, variable: &str, entry: &Entry) -> Entry {
+/// The group of every layer: the one that is known, or that has the layer's name if this is one that Keras gives, or
+/// the next of the layer's class.
+fn groups(weights: &WeightFile) -> BTreeMap<String, keras::Place> {
+    let mut variables: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
+    for (name, entry) in &weights.entries {
+        let (layer, variable) = name.rsplit_once('/').unwrap_or(("", name));
+        variables.entry(layer).or_default().push((variable, entry.shape.rank()));
+    }
+    let mut groups = weights.groups();
+    groups.retain(|layer, _| variables.contains_key(layer.as_str()));
+    let mut layers: Vec<&str> = variables.keys().copied().filter(|layer| !layer.is_empty()).collect();
+    layers.sort_by_key(|layer| keras::natural_order(layer));
+    for layer in layers.iter().filter(|layer| keras::is_class(keras::stem(layer))) {
+        groups.entry((*layer).to_string()).or_insert_with(|| (format!("layers/{layer}"), 1));
+    }
+    let mut used: BTreeSet<String> = groups.values().map(|(group, _)| group.clone()).collect();
+    let mut next: BTreeMap<&str, usize> = BTreeMap::new();
+    for layer in layers {
+        if groups.contains_key(layer) {
+            continue;
+        }
+        let class = variables.get(layer).and_then(|variables| keras::class_of(variables)).unwrap_or("layer");
+        let count = next.entry(class).or_insert(0);
+        let group = loop {
+            let group = if *count == 0 { format!("layers/{class}") } else { format!("layers/{class}_{count}") };
+            *count += 1;
+            if used.insert(group.clone()) {
+                break group;
+            }
+        };
+        groups.insert(layer.to_string(), (group, 1));
+    }
+    groups
+}
+
+/// Depthwise kernels with input channels and depth multiplier as two axes.
+fn as_keras_has_it(group: &str, depth_multiplier: usize, variable: &str, entry: &Entry) -> Entry {
     let mut entry = if matches!(entry.dtype, Dtype::F16 | Dtype::BF16) { entry.widened() } else { entry.clone() };
     let class = keras::stem(group.rsplit('/').next().unwrap_or(""));
     let depthwise = variable == "depthwise_kernel" || (variable == "kernel" && class == "depthwise_conv2d");
     if let ([rows, columns, 1, channels], true) = (&entry.shape.0[..], depthwise) {
-        entry.shape.0 = vec![*rows, *columns, *channels, 1];
+        let multiplier = if channels.is_multiple_of(depth_multiplier) { depth_multiplier.max(1) } else { 1 };
+        entry.shape.0 = vec![*rows, *columns, channels / multiplier, multiplier];
     }
     entry
 }
 
 impl Node {
+    /// The node of a group; those on the way to it get the names of the layers that hold the layer. `None` where they
+    /// have other names already.
+    fn at(&mut self, group: &str, layer: &str) -> Option<&mut Node> {
+        let segments: Vec<&str> = group.split('/').filter(|segment| !segment.is_empty()).collect();
+        let deep = segments.iter().filter(|segment| **segment != "layers").count();
+        let mut names = layer.splitn(deep.max(1), '/');
+        let mut node = self;
+        for segment in segments {
+            if segment == "vars" {
+                return None;
+            }
+            node = node.children.entry(segment.to_string()).or_default();
+            if segment != "layers" {
+                let name = names.next()?;
+                if node.layer.get_or_insert_with(|| name.to_string()) != name {
+                    return None;
+                }
+            }
+        }
+        Some(node)
+    }
+
     fn fill(self, file: &mut FileBuilder) -> Result<(), String> {
-        if self.layer.is_some() {
+        if !self.variables.is_empty() {
             let vars = variables(file, self.layer.as_deref(), self.variables)?;
             file.add_group(vars);
         }

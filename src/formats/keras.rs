@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::file::WeightFile;
 use crate::error::Error;
 
-/// Metadata key of the groups: a JSON dictionary, layer to group.
+/// Metadata key of the groups: a JSON dictionary, layer to [`Place`].
 const GROUPS: &str = "keras_groups";
 
 /// The deepest nesting of models that is followed.
@@ -51,7 +51,12 @@ pub(super) struct Layer {
     /// Of a batch norm, whether it has a scale and a shift.
     pub(super) scale: bool,
     pub(super) center: bool,
+    /// Of a depthwise convolution: output channels for each input channel.
+    depth_multiplier: usize,
 }
+
+/// Where a layer is in a file: its group, and its depth multiplier, 1 for any but depthwise convolutions.
+pub(super) type Place = (String, usize);
 
 /// The class in a group's name: `conv2d` of `conv2d_12`.
 pub(super) fn stem(group: &str) -> &str {
@@ -80,6 +85,33 @@ pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&L
         Some(name) if count <= names.len() => (*name).to_string(),
         _ => index.to_string(),
     }
+}
+
+/// Whether groups of this stem are of a class with known variables.
+pub(super) fn is_class(stem: &str) -> bool {
+    stem == "batch_normalization" || VARIABLES.iter().any(|(stems, _)| stems.contains(&stem))
+}
+
+/// A class that has such variables, given with their numbers of axes.
+pub(super) fn class_of(variables: &[(&str, usize)]) -> Option<&'static str> {
+    let axes = |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, axes)| *axes);
+    match (axes("kernel"), axes("gamma").or(axes("beta")), axes("moving_mean")) {
+        (Some(2), ..) => Some("dense"),
+        (Some(3), ..) => Some("conv1d"),
+        (Some(4), ..) => Some("conv2d"),
+        (Some(5), ..) => Some("conv3d"),
+        (_, _, Some(_)) => Some("batch_normalization"),
+        (_, Some(_), None) => Some("layer_normalization"),
+        _ => axes("embeddings").map(|_| "embedding"),
+    }
+}
+
+/// Sorts `layer10` behind `layer9`.
+pub(super) fn natural_order(name: &str) -> Vec<(u64, String)> {
+    let pieces = name.split_inclusive(|c: char| !c.is_ascii_digit());
+    pieces
+        .map(|piece| (piece.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0), piece.to_string()))
+        .collect()
 }
 
 /// The number of a variable among those of its layer, to sort them by: Keras's order.
@@ -140,7 +172,10 @@ fn collect(model: &Value, path: &str, depth: usize, found: &mut BTreeMap<String,
         *count += 1;
         let flag = |key: &str| config[key].as_bool().unwrap_or(true);
         if let Some(name) = config["name"].as_str() {
-            found.insert(group.clone(), Layer { name: name.to_string(), scale: flag("scale"), center: flag("center") });
+            let depth_multiplier =
+                config["depth_multiplier"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+            let (name, scale, center) = (name.to_string(), flag("scale"), flag("center"));
+            found.insert(group.clone(), Layer { name, scale, center, depth_multiplier });
         }
         if depth < DEEPEST {
             collect(layer, &format!("{group}/"), depth + 1, found);
@@ -162,16 +197,17 @@ impl WeightFile {
             let names = parents.filter_map(|path| Some(found.get(path)?.name.as_str()));
             names.collect::<Vec<_>>().join("/")
         };
-        self.set_groups(found.keys().map(|group| (full(group), group.clone())).collect());
+        let places = found.iter().map(|(group, layer)| (full(group), (group.clone(), layer.depth_multiplier)));
+        self.set_groups(places.collect());
         Ok(self)
     }
 
     /// Groups by the names of their layers, as far as they are known.
-    pub(super) fn groups(&self) -> BTreeMap<String, String> {
+    pub(super) fn groups(&self) -> BTreeMap<String, Place> {
         self.metadata.get(GROUPS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    pub(super) fn set_groups(&mut self, groups: BTreeMap<String, String>) {
+    pub(super) fn set_groups(&mut self, groups: BTreeMap<String, Place>) {
         self.metadata.insert(GROUPS.to_string(), serde_json::json!(groups).to_string());
     }
 }

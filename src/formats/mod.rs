@@ -37,6 +37,7 @@ mod load;
 mod npz;
 mod pickle;
 mod safetensors;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod torch;
@@ -45,6 +46,7 @@ pub use convention::Convention;
 pub use file::WeightFile;
 pub use layout::Layout;
 pub use load::{LoadOptions, LoadReport, Mismatched, Missing, Restore, load_by_name};
+pub use storage::Storage;
 
 /// Formats that are written, by the end of a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -144,7 +144,7 @@ impl Machine<'_> {
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.pop_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -179,12 +179,12 @@ impl Machine<'_> {
                 self.push(Object::Tuple(items));
             }
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.pop_mark()?;
                 self.push(Object::Tuple(items));
             }
             b']' => self.push(Object::List(Vec::new())),
             b'l' => {
-                let items = self.to_mark()?;
+                let items = self.pop_mark()?;
                 self.push(Object::List(items));
             }
             b'a' => {
@@ -192,12 +192,12 @@ impl Machine<'_> {
                 self.append(&[item])?;
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.pop_mark()?;
                 self.append(&items)?;
             }
             b'}' => self.push(Object::Dict(Vec::new())),
             b'd' => {
-                let items = pairs(&self.to_mark()?)?;
+                let items = pairs(&self.pop_mark()?)?;
                 self.push(Object::Dict(items));
             }
             b's' => {
@@ -205,16 +205,16 @@ impl Machine<'_> {
                 self.set_items(&[(key, value)])?;
             }
             b'u' => {
-                let items = pairs(&self.to_mark()?)?;
+                let items = pairs(&self.pop_mark()?)?;
                 self.set_items(&items)?;
             }
             0x8f => self.push(Object::Other),
             0x90 => {
-                self.to_mark()?;
+                self.pop_mark()?;
                 self.top()?;
             }
             0x91 => {
-                self.to_mark()?;
+                self.pop_mark()?;
                 self.push(Object::Other);
             }
             b'q' => self.remember::<1>()?,
@@ -326,7 +326,7 @@ impl Machine<'_> {
     fn top(&self) -> Result<Id, String> {
         self.stack.last().copied().ok_or_else(|| "needs an object on an empty stack".to_string())
     }
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn pop_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("has no mark")?;
         Ok(self.stack.split_off(mark))
     }

@@ -67,34 +67,49 @@ impl WeightFile {
     /// [`Error::Io`]; a file that was there before is then unchanged.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |source| Error::Io { file: path.display().to_string(), source };
-        let mut metadata = self.metadata.clone();
-        metadata.insert(CHECKSUM.to_string(), checksum(&self.entries, &self.metadata));
+        let header = self.header().map_err(failed)?;
+        let parts: Vec<&[u8]> =
+            [&header[..]].into_iter().chain(self.in_order().into_iter().map(|(_, e)| &e.bytes[..])).collect();
+        write_file(path, &parts).map_err(failed)
+    }
+    /// The bytes that [`WeightFile::write`] writes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the metadata cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = self.header().map_err(|source| Error::Io { file: self.file().to_string(), source })?;
+        self.in_order().into_iter().for_each(|(_, entry)| bytes.extend_from_slice(&entry.bytes));
+        Ok(bytes)
+    }
 
-        // as the safetensors crate does: wider elements first, so that all are aligned, then by name
+    /// As the safetensors crate does: wider elements first, so that all are aligned, then by name.
+    fn in_order(&self) -> Vec<(&String, &Entry)> {
         let mut order: Vec<_> = self.entries.iter().collect();
         order.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.dtype.bitsize()));
-        let mut header = BTreeMap::from([("__metadata__".to_string(), serde_json::json!(metadata))]);
+        order
+    }
+    /// All that stands before the tensors.
+    fn header(&self) -> std::io::Result<Vec<u8>> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert(CHECKSUM.to_string(), checksum(&self.entries, &self.metadata));
+        let mut header = BTreeMap::from([("__metadata__", serde_json::json!(metadata))]);
         let mut offset = 0;
-        for (name, entry) in &order {
+        for (name, entry) in self.in_order() {
             let end = offset + entry.bytes.len();
             let fields = serde_json::json!({
                 "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end],
             });
-            header.insert((*name).clone(), fields);
+            header.insert(name, fields);
             offset = end;
         }
-        let mut header = serde_json::to_vec(&header).map_err(|e| failed(e.into()))?;
-        header.resize(header.len().next_multiple_of(8), b' ');
-
-        let length = (header.len() as u64).to_le_bytes();
-        let parts: Vec<&[u8]> =
-            [&length[..], &header].into_iter().chain(order.iter().map(|(_, e)| &e.bytes[..])).collect();
-        write_file(path, &parts).map_err(failed)
+        let mut text = serde_json::to_vec(&header)?;
+        text.resize(text.len().next_multiple_of(8), b' ');
+        Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
     }
 }
 
 /// SHA-256 over all that a file says, each part with its length so that none can run into the next.
-fn checksum(entries: &BTreeMap<String, Entry>, metadata: &BTreeMap<String, String>) -> String {
+pub(super) fn checksum(entries: &BTreeMap<String, Entry>, metadata: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());

@@ -66,6 +66,17 @@ pub enum Loss {
     KlDivergence,
 }
 
+impl Loss {
+    /// [`Loss::CrossEntropy`] without smoothing: of logits, PyTorch's `CrossEntropyLoss()`.
+    pub fn cross_entropy() -> Loss {
+        Loss::CrossEntropy { label_smoothing: 0.0 }
+    }
+    /// [`Loss::CategoricalCrossEntropy`] without smoothing: of probabilities, Keras's `categorical_crossentropy`.
+    pub fn categorical_cross_entropy() -> Loss {
+        Loss::CategoricalCrossEntropy { label_smoothing: 0.0 }
+    }
+}
+
 /// What becomes of the losses of a batch. Losses over classes have one a row, the others one an element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {

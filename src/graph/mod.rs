@@ -21,6 +21,7 @@ use crate::types::TensorType;
 
 mod activations;
 mod build;
+mod compact;
 mod convs;
 mod layers;
 mod losses;
@@ -312,6 +313,10 @@ impl Graph {
         if self.outputs.iter().any(|(n, _)| n == name) {
             return Err(Error::DuplicateName { what: "output", name: name.to_string() });
         }
+        self.push_output(name, value)
+    }
+    /// [`Graph::set_output`] of a name that is known to be new.
+    fn push_output(&mut self, name: &str, value: Value) -> Result<(), Error> {
         self.expect_value(value, name)?;
         self.outputs.push((name.to_string(), value));
         Ok(())
@@ -323,6 +328,13 @@ impl Graph {
     /// [`Error::Operands`] when `state` is no state or the types differ; [`Error::DuplicateName`]
     /// when it already has an update; [`Error::UnknownValue`].
     pub fn set_update(&mut self, state: Value, value: Value) -> Result<(), Error> {
+        if self.updates.iter().any(|&(s, _)| s == state.node) {
+            return Err(Error::DuplicateName { what: "update of a state", name: self.node(state.node).name.clone() });
+        }
+        self.push_update(state, value)
+    }
+    /// [`Graph::set_update`] of a state that is known to have none.
+    fn push_update(&mut self, state: Value, value: Value) -> Result<(), Error> {
         self.expect_value(state, "update")?;
         self.expect_value(value, "update")?;
         let node = self.node(state.node);
@@ -340,9 +352,6 @@ impl Graph {
         if self.ty(state) != self.ty(value) {
             return refuse("the new value must have the state's type");
         }
-        if self.updates.iter().any(|&(s, _)| s == state.node) {
-            return Err(Error::DuplicateName { what: "update of a state", name: node.name.clone() });
-        }
         self.updates.push((state.node, value));
         Ok(())
     }
@@ -352,41 +361,5 @@ impl Graph {
             Some(_) => Ok(()),
             None => Err(Error::UnknownValue { path: path.to_string(), value: value.to_string(), nodes: self.len() }),
         }
-    }
-
-    /// A copy without the nodes that no output or update needs, in topological order with fresh ids.
-    /// Inputs and state stay, so that a program's interface does not depend on its optimisation.
-    pub fn compact(&self) -> Graph {
-        let mut live = vec![false; self.len()];
-        let mut stack: Vec<NodeId> = self.outputs.iter().map(|(_, v)| v.node).collect();
-        stack.extend(self.updates.iter().flat_map(|&(s, v)| [s, v.node]));
-        stack
-            .extend(self.nodes().filter(|&id| self.node(id).op.is_state() || matches!(self.node(id).op, Op::Input(_))));
-        while let Some(id) = stack.pop() {
-            if !std::mem::replace(&mut live[id.index()], true) {
-                stack.extend(self.node(id).operands.iter().map(|v| v.node));
-            }
-        }
-        let mut to = vec![NodeId(u32::MAX); self.len()];
-        let mut graph = Graph { name: self.name.clone(), taken: self.taken.clone(), ..Graph::default() };
-        for id in self.topological() {
-            if !live[id.index()] {
-                continue;
-            }
-            let mut node = self.node(id).clone();
-            for operand in &mut node.operands {
-                operand.node = to[operand.node.index()];
-            }
-            let operands = node.operands.clone();
-            let new = graph.inner.add_node(node);
-            for operand in operands {
-                graph.inner.add_edge(NodeIndex::new(operand.node.index()), new, ());
-            }
-            to[id.index()] = NodeId(new.index() as u32);
-        }
-        let renamed = |v: Value| Value { node: to[v.node.index()], port: v.port };
-        graph.outputs = self.outputs.iter().map(|(n, v)| (n.clone(), renamed(*v))).collect();
-        graph.updates = self.updates.iter().map(|&(s, v)| (to[s.index()], renamed(v))).collect();
-        graph
     }
 }

@@ -193,11 +193,21 @@ impl Body {
         if let Some((line, id)) = lines.iter().find(|(_, id)| cyclic.contains(id)) {
             return Err(wrong(*line, format!("{id} needs its own result: the nodes form a cycle")));
         }
+        // sets, not searches: a text may have a great many of both
+        let mut names = HashSet::new();
         for (line, name, value) in self.outputs {
-            graph.set_output(&name, value).map_err(|error| wrong(line, error.to_string()))?;
+            if !names.insert(name.clone()) {
+                return Err(wrong(line, Error::DuplicateName { what: "output", name }.to_string()));
+            }
+            graph.push_output(&name, value).map_err(|error| wrong(line, error.to_string()))?;
         }
+        let mut updated = HashSet::new();
         for (line, state, value) in self.updates {
-            graph.set_update(state.result(0), value).map_err(|error| wrong(line, error.to_string()))?;
+            if !updated.insert(state) {
+                let name = graph.get(state).map(|node| node.name.clone()).unwrap_or_default();
+                return Err(wrong(line, Error::DuplicateName { what: "update of a state", name }.to_string()));
+            }
+            graph.push_update(state.result(0), value).map_err(|error| wrong(line, error.to_string()))?;
         }
         // all of this was checked line by line; the verifier has the last word
         graph.verify().map_err(|error| wrong(end, error.to_string()))?;

@@ -11,7 +11,7 @@
 //! One broken thing may be reported under several invariants; nothing is left out because something else is
 //! wrong too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::NodeIndex;
@@ -138,8 +138,9 @@ impl Graph {
     }
 
     fn check_outputs(&self, violations: &mut Vec<String>) {
-        for (at, (name, value)) in self.outputs.iter().enumerate() {
-            if self.outputs[..at].iter().any(|(other, _)| other == name) {
+        let mut names = HashSet::new();
+        for (name, value) in &self.outputs {
+            if !names.insert(name) {
                 violations.push(format!("there are two outputs named \"{name}\""));
             }
             if self.value_type(*value).is_none() {
@@ -149,9 +150,10 @@ impl Graph {
     }
 
     fn check_updates(&self, violations: &mut Vec<String>) {
-        for (at, &(state, value)) in self.updates.iter().enumerate() {
+        let mut updated = HashSet::new();
+        for &(state, value) in &self.updates {
             let what = self.described(state);
-            if self.updates[..at].iter().any(|&(other, _)| other == state) {
+            if !updated.insert(state) {
                 violations.push(format!("{what} is updated twice"));
             }
             let old = self.get(state).filter(|node| node.op.is_state()).and_then(|node| node.results.first());

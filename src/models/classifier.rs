@@ -1,7 +1,7 @@
 //! Networks with their loss, as graphs to train and to evaluate.
 //!
 //! ```text
-//!   Model ──training(batch)───▶ Graph: images, labels ─▶ loss, logits   (batch statistics, running ones updated)
+//!   Classifier ──training(batch)───▶ Graph: images, labels ─▶ loss, logits   (batch statistics, running ones updated)
 //!         ──evaluation(batch)─▶ Graph: images, labels ─▶ loss, logits   (running statistics)
 //! ```
 //!
@@ -18,7 +18,7 @@ use crate::types::DType;
 ///
 /// Its graphs have the inputs `images` (f32, the batch first) and `labels` (i32 `[batch]`, class indices) and the
 /// outputs `loss` (f32 scalar: the mean over the batch) and `logits` (f32 `[batch, classes]`).
-pub trait Model {
+pub trait Classifier {
     /// The graph to differentiate: forward pass and loss with the batch's own statistics.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub trait Model {
 
 /// A network of one output, rows over classes, with the cross-entropy. Where it ends in a softmax, `logits` are
 /// probabilities, and the loss is that of probabilities. Regularised weights add to the loss of the training graph.
-impl Model for Network {
+impl Classifier for Network {
     fn training(&self, batch: usize) -> Result<Graph, Error> {
         classifier(self, batch, Mode::Train)
     }
@@ -42,7 +42,7 @@ impl Model for Network {
     }
 }
 
-impl<M: Model + ?Sized> Model for Box<M> {
+impl<M: Classifier + ?Sized> Classifier for Box<M> {
     fn training(&self, batch: usize) -> Result<Graph, Error> {
         (**self).training(batch)
     }
@@ -53,7 +53,7 @@ impl<M: Model + ?Sized> Model for Box<M> {
 
 macro_rules! models {
     ($($name:ident)*) => {
-        $(impl Model for $name {
+        $(impl Classifier for $name {
             fn training(&self, batch: usize) -> Result<Graph, Error> {
                 self.network()?.training(batch)
             }

@@ -116,7 +116,7 @@ fn channels(channels: usize, width: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Model;
+    use crate::models::Classifier;
 
     #[test]
     fn channels_are_torchvisions() {

@@ -34,7 +34,7 @@ mod resnet;
 mod tests;
 mod vgg;
 
-pub use classifier::Model;
+pub use classifier::Classifier;
 pub use lenet::LeNet5;
 pub use mlp::Mlp;
 pub use mobilenet::MobileNetV2;

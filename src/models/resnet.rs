@@ -246,7 +246,7 @@ fn check_layers(layers: &[usize]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Model;
+    use crate::models::Classifier;
     use crate::models::tests::{parameters, states};
 
     #[test]

@@ -24,7 +24,7 @@ pub struct EmbeddingConfig {
 /// use outrigger::nn::{Embedding, Form, Input};
 /// use outrigger::DType;
 ///
-/// let words = Input::new(Form::Torch, "words", DType::I32, [20]);
+/// let words = Input::typed(Form::Torch, "words", DType::I32, [20]);
 /// assert_eq!(Embedding::new(1000, 64).call(&words)?.shape(), [20, 64]);
 /// # Ok::<(), outrigger::Error>(())
 /// ```
@@ -53,7 +53,7 @@ impl Config for EmbeddingConfig {
         let dtype = b.graph.expect_type(x, "embedding")?.dtype;
         if dtype != DType::I32 {
             let reason =
-                format!("takes i32 numbers, got {dtype}: make the input with Input::new(form, name, DType::I32, …)");
+                format!("takes i32 numbers, got {dtype}: make the input with Input::typed(form, name, DType::I32, …)");
             return Err(refused(reason));
         }
         let init = match self.init {

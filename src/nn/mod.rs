@@ -14,6 +14,18 @@
 //! after [`Input::torch`] has PyTorch's initial values, names and channels-first shapes, after [`Input::keras`]
 //! Keras's. [`Conv2D`], [`Dense`] and other names of Keras are aliases.
 //!
+//! | layers | with Keras's names for them |
+//! |---|---|
+//! | [`Conv2d`], [`Conv1d`], [`DepthwiseConv2d`], [`ConvTranspose2d`] | [`Conv2D`], [`Conv1D`], [`DepthwiseConv2D`], [`Conv2DTranspose`] |
+//! | [`Linear`], [`Embedding`] | [`Dense`] |
+//! | [`BatchNorm2d`], [`BatchNorm1d`], [`LayerNorm`], [`GroupNorm`], [`InstanceNorm2d`] | [`BatchNormalization`], [`LayerNormalization`], [`GroupNormalization`] |
+//! | [`ReLU`] and other functions, [`PReLU`], [`Softmax`] | [`Activation`] of any [`Function`] |
+//! | [`MaxPool2d`], [`AvgPool2d`], [`MaxPool1d`], [`AvgPool1d`], [`AdaptiveAvgPool2d`] | [`MaxPooling2D`], [`AveragePooling2D`], [`MaxPooling1D`], [`AveragePooling1D`] |
+//! | [`GlobalAvgPool2d`], [`GlobalMaxPool2d`] | [`GlobalAveragePooling2D`], [`GlobalMaxPooling2D`] |
+//! | [`Flatten`], [`Reshape`], [`Permute`], [`ZeroPad2d`], [`Upsample`] | [`ZeroPadding2D`], [`UpSampling2D`] |
+//! | [`Add`], [`Subtract`], [`Multiply`], [`Average`], [`Maximum`], [`Concatenate`] | |
+//! | [`Dropout`], [`Lambda`] | |
+//!
 //! ```
 //! use outrigger::nn::{Conv2d, Flatten, Input, Linear, MaxPool2d, Network, ReLU};
 //!

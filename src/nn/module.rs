@@ -74,6 +74,13 @@ impl<T: Children + ?Sized> Children for Arc<T> {
     }
 }
 
+impl<A: Children, B: Children> Children for (A, B) {
+    fn paths(&self, path: &str, paths: &mut Paths) {
+        self.0.paths(&join(path, "0"), paths);
+        self.1.paths(&join(path, "1"), paths);
+    }
+}
+
 macro_rules! childless {
     ($($ty:ty)*) => {
         $(impl Children for $ty {

@@ -4,6 +4,7 @@
 //! behind the numbered class of a module that was called (`block_1.conv1`); else its class and number in Keras's
 //! spelling, in the order of first calls (`conv2d`, `conv2d_1`, `max_pooling2d`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::form::Form;
@@ -21,13 +22,13 @@ pub(super) fn names(inputs: &[Symbol], calls: &[Symbol], form: Form) -> Result<H
     };
     let mut names: HashMap<u64, String> = HashMap::new();
     for definition in calls.iter().filter_map(definition) {
-        if !names.contains_key(&definition.id) {
+        if let Entry::Vacant(slot) = names.entry(definition.id) {
             let known = definition.name.as_deref().or(paths.get(definition.id));
             let name = match known {
                 Some(name) => name.to_string(),
                 None => counts.next(definition.kind.class(Form::Keras)),
             };
-            names.insert(definition.id, name);
+            slot.insert(name);
         }
     }
     let mut seen = HashSet::new();

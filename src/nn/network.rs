@@ -259,6 +259,14 @@ impl Network {
         Definition { trainable: definition.trainable && !frozen, ..definition.clone() }
     }
 
+    /// Number of trained elements, as PyTorch's and Keras's summaries count them.
+    ///
+    /// # Errors
+    /// Those of [`Network::graph`].
+    pub fn parameter_count(&self) -> Result<usize, Error> {
+        let graph = self.graph(1, Mode::Train)?;
+        Ok(graph.parameters().filter_map(|id| graph.value_type(id.result(0))).map(|ty| ty.shape.elements()).sum())
+    }
     /// Whether the first output is made by a softmax, and so holds probabilities.
     pub fn ends_in_softmax(&self) -> bool {
         definition(self.outputs[0].source()).is_some_and(|layer| layer.kind.function() == Some(Function::Softmax))

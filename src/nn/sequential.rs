@@ -30,6 +30,7 @@ impl Sequential {
     }
     /// Appends a layer or a module.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "Keras's name for it")]
     pub fn add(self, item: impl Module + 'static) -> Self {
         let place = self.items.len().to_string();
         self.named(&place, item)

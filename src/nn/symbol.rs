@@ -91,15 +91,15 @@ impl Input {
     /// A float tensor of `shape`, without the batch, in a network of PyTorch's form: `[channels, height, width]` for
     /// images.
     pub fn torch(name: &str, shape: impl Into<Vec<usize>>) -> Symbol {
-        Input::new(Form::Torch, name, DType::F32, shape)
+        Input::typed(Form::Torch, name, DType::F32, shape)
     }
     /// A float tensor of `shape`, without the batch, in a network of Keras's form: `[height, width, channels]` for
     /// images.
     pub fn keras(name: &str, shape: impl Into<Vec<usize>>) -> Symbol {
-        Input::new(Form::Keras, name, DType::F32, shape)
+        Input::typed(Form::Keras, name, DType::F32, shape)
     }
     /// A tensor of any type: `i32` for what an embedding reads.
-    pub fn new(form: Form, name: &str, dtype: DType, shape: impl Into<Vec<usize>>) -> Symbol {
+    pub fn typed(form: Form, name: &str, dtype: DType, shape: impl Into<Vec<usize>>) -> Symbol {
         Input::of(name, dtype, shape.into(), Context { form, paths: Paths::default() })
     }
 

@@ -13,7 +13,7 @@
 
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, nearest};
 use crate::graph::Graph;
 
 mod batch_norm_fold;
@@ -117,13 +117,31 @@ pub const PASSES: &[Pass] = &[
 /// [`Error::Option`] for a disabled pass that is none or is mandatory; [`Error::Invalid`] when `graph` breaks an invariant, or with the name of the pass that broke one;
 /// [`Error::Patch`] for a rewrite that the graph refused.
 pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report), Error> {
+    run(graph, options, PASSES)
+}
+
+/// As [`optimise`], but only up to and with the pass `last`: to look at the graph on its way, or to stay in the
+/// portable operations, which the passes before `lower` do not leave.
+///
+/// # Errors
+/// As [`optimise`]; [`Error::UnknownName`] when there is no pass `last`.
+pub fn optimise_until(graph: &Graph, options: &PassOptions, last: &str) -> Result<(Graph, Report), Error> {
+    let at = PASSES.iter().position(|pass| pass.name == last).ok_or_else(|| Error::UnknownName {
+        what: "pass",
+        name: last.to_string(),
+        near: nearest(last, PASSES.iter().map(|pass| pass.name)),
+    })?;
+    run(graph, options, &PASSES[..=at])
+}
+
+fn run(graph: &Graph, options: &PassOptions, all: &[Pass]) -> Result<(Graph, Report), Error> {
     let start = Instant::now();
     options.check()?;
     graph.verify()?;
     let mut optimised = graph.clone();
     let mut left = options.stop_after;
-    let mut passes = Vec::with_capacity(PASSES.len());
-    for pass in PASSES {
+    let mut passes = Vec::with_capacity(all.len());
+    for pass in all {
         if !pass.mandatory && !options.runs(pass.name) {
             continue;
         }
@@ -133,6 +151,23 @@ pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report),
     }
     let report = Report { passes, before: graph.len(), after: optimised.len(), time: start.elapsed() };
     Ok((optimised, report))
+}
+
+/// A copy of `graph` for what the outputs `outputs` need, with inference batch norms folded into convolutions and
+/// everything else as it was: a portable graph. Updates of state are dropped.
+///
+/// # Errors
+/// As [`optimise`]; [`Error::UnknownName`] for an output that `graph` lacks, [`Error::DuplicateName`] for one named twice.
+pub fn fold_batch_norms(graph: &Graph, outputs: &[&str]) -> Result<Graph, Error> {
+    graph.verify()?;
+    let mut folded = graph.cone(outputs)?;
+    let options = PassOptions::default();
+    for pass in PASSES.iter().filter(|pass| pass.name == "fold-batch-norm") {
+        apply(&mut folded, pass.name, options.verify, |graph, report| {
+            (pass.run)(graph, &mut Context::new(pass, &options, report, &mut None))
+        })?;
+    }
+    Ok(folded)
 }
 
 /// Applies the rewrites of one pass, with checks if `check`, and drops what they left over.

@@ -17,7 +17,7 @@ mod recipe;
 pub mod schedule;
 mod trainer;
 
-pub use crate::formats::{Layout, Restore, WeightFile};
+pub use crate::formats::{Layout, Restore, Storage, WeightFile};
 pub use callback::Callback;
 pub use ema::swap_ema;
 pub use model::{

@@ -23,7 +23,7 @@ use crate::compile::{Options, Program, compile};
 use crate::error::Error;
 use crate::formats::{Layout, Restore, WeightFile};
 use crate::graph::Graph;
-use crate::models::Model;
+use crate::models::Classifier;
 use crate::session::Session;
 use crate::store::Store;
 use crate::tensor::Tensor;
@@ -92,7 +92,7 @@ pub struct Trainer<M> {
     steps: u64,
 }
 
-impl<M: Model> Trainer<M> {
+impl<M: Classifier> Trainer<M> {
     /// Initialises the state and compiles the training program for batches of `batch` images.
     ///
     /// # Errors
@@ -294,7 +294,7 @@ impl Ready {
 
 /// The training graph of `model` for batches of `batch` images: forward, backward and update.
 fn step_graph(
-    model: &impl Model,
+    model: &impl Classifier,
     optimizer: Optimizer,
     batch: usize,
     options: &TrainerOptions,

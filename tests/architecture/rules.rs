@@ -24,16 +24,36 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["types", "error", "tensor", "ops", "graph", "runtime"]),
     ("session", &["types", "error", "tensor", "plan", "compile", "store", "runtime"]),
     ("compile", &["types", "error", "graph", "passes", "plan", "codegen", "session", "store", "runtime"]),
+    ("formats", &["types", "error", "tensor", "store", "data"]),
     ("nn", &["types", "error", "tensor", "ops", "graph"]),
     ("models", &["types", "error", "tensor", "ops", "graph", "nn"]),
     (
         "train",
         &[
             "types", "error", "tensor", "ops", "graph", "autodiff", "compile", "session", "store", "nn", "models",
-            "data", "runtime",
+            "data", "formats", "runtime",
         ],
     ),
     ("prelude", &["*"]),
+    (
+        "export",
+        &[
+            "types",
+            "error",
+            "tensor",
+            "ops",
+            "graph",
+            "reference",
+            "passes",
+            "plan",
+            "codegen",
+            "compile",
+            "session",
+            "store",
+            "formats",
+            "runtime",
+        ],
+    ),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
     ("lib", &["*"]),
 ];
@@ -46,6 +66,7 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("cranelift_jit", "codegen"),
     ("cranelift_module", "codegen"),
     ("cranelift_native", "codegen"),
+    ("cranelift_object", "codegen"),
     ("iced_x86", "codegen"),
     ("ureq", "data"),
     ("tar", "data"),
@@ -54,6 +75,8 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("plotters", "train"),
     ("crc32c", "train"),
     ("criterion", "bench"),
+    ("hdf5_pure", "formats"),
+    ("ar_archive_writer", "export"),
 ];
 
 /// The longest that a file may be.

@@ -36,7 +36,7 @@ fn odd() -> Result<Network, Error> {
     let conv =
         Conv2d::new(4, [3, 1]).stride([2, 1]).padding(Padding::Same).l2(0.1).weight_init(Initializer::he_normal());
     let x = LeakyReLU::new(0.3).call(&BatchNorm2d::new().momentum(0.3).call(&conv.call(&images)?)?)?;
-    let words = Input::new(Form::Torch, "words", DType::I32, [5]);
+    let words = Input::typed(Form::Torch, "words", DType::I32, [5]);
     let y = Flatten::new().call(&Embedding::new(7, 4).trainable(false).call(&words)?)?;
     let shared = Linear::new(6).name("shared \"twice\"").activation(Function::Tanh);
     let x = Linear::new(20).call(&x.flatten()?)?;
@@ -52,7 +52,7 @@ fn shared_layers_options_and_frozen_ones_survive() {
     assert_eq!(texts(&again), texts(&network));
     assert_eq!((again.input_names(), again.output_names()), (network.input_names(), network.output_names()));
     // what freeze took, unfreeze gives back; what the layer says of itself stays
-    assert_eq!((again.unfreeze("*"), network.unfreeze("*")), (5, 5));
+    assert_eq!((again.unfreeze("*"), network.unfreeze("*")), (10, 10));
     assert_eq!(texts(&again), texts(&network));
     assert!(!texts(&network)[0].contains("parameter \"embedding.weight\""));
 }

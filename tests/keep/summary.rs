@@ -183,7 +183,7 @@ fn costs_are_those_of_the_plan() {
     let most = 3 * cost.inference.multiply_adds;
     assert!((most * 9 / 10..=most).contains(&training.multiply_adds), "{} of {most}", training.multiply_adds);
     // parameters, two moments, statistics, two corrections
-    assert_eq!(training.state_bytes, 4 * (3 * 195_738 + 2 * 784 + 2));
+    assert_eq!(training.state_bytes, 4 * (3 * 195_738 + 1_120 + 2));
     assert!(training.memory_bytes() > cost.inference.memory_bytes());
     let text = model.cost(4).unwrap().to_string();
     assert!(text.contains("layer2.0.conv1 (Conv2d)") && text.contains("\nTraining of 4: "), "{text}");

@@ -164,7 +164,7 @@ fn damaged_files_are_named_with_the_place() {
         ("version", "1", "7", ["version 7", "reads 1"]),
         ("format", "outrigger", "other", ["no whole model", "load_weights"]),
         ("architecture", "\"version\":1", "\"version\":3", ["architecture: version", "reads 1"]),
-        ("architecture", "\"filters\":3", "\"filters\":100000000", ["\"conv.weight\"", "100000000"]),
+        ("architecture", "\"filters\":3", "\"filters\":1000", ["\"conv.weight\"", "1000"]),
         ("architecture", "conv2d", "conv9d", ["architecture: layers[0]", "conv9d"]),
         ("architecture", "\"name\":\"fc\"", "\"name\":\"head\"", ["architecture: calls[", "fc"]),
         ("training", "Adam", "Adamax", ["training: ", "Adamax"]),

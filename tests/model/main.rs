@@ -1,5 +1,6 @@
 //! Models through Keras's `fit` and PyTorch's loop.
 
+mod callbacks;
 mod fit;
 mod steps;
 

@@ -4,6 +4,7 @@ use super::{Callback, Monitor};
 use crate::error::Error;
 use crate::tensor::Tensor;
 use crate::train::model::{Logs, Model};
+use crate::train::schedule::Mode;
 
 /// Ends training when a value has stopped getting better: Keras's `EarlyStopping`.
 ///
@@ -11,29 +12,24 @@ use crate::train::model::{Logs, Model};
 /// use outrigger::train::FitOptions;
 /// use outrigger::train::callback::EarlyStopping;
 ///
-/// let stopping = EarlyStopping { patience: 3, restore_best_weights: true, ..EarlyStopping::new("val_loss") };
+/// let stopping = EarlyStopping::new("val_loss").patience(3).restore_best_weights();
 /// let options = FitOptions { epochs: 100, callbacks: vec![Box::new(stopping)], ..FitOptions::default() };
 /// ```
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
-    /// The value that is watched, and which way is better.
-    pub monitor: Monitor,
-    /// How much better counts as better. Default 0.
-    pub min_delta: f64,
-    /// Epochs without a better value after which training ends. Default 0: the first ends it.
-    pub patience: u64,
-    /// A value that must be reached, or training ends.
-    pub baseline: Option<f64>,
-    /// Whether the model gets back the weights of the best epoch at the end. Default false.
-    pub restore_best_weights: bool,
-    /// Epochs at first that are not looked at. Default 0.
-    pub start_from_epoch: u64,
+    monitor: Monitor,
+    min_delta: f64,
+    patience: u64,
+    baseline: Option<f64>,
+    restore_best_weights: bool,
+    start_from_epoch: u64,
     waited: u64,
     weights: Option<Vec<(String, Tensor)>>,
 }
 
 impl EarlyStopping {
-    /// Watches a value such as `val_loss`.
+    /// Watches a value such as `val_loss`; which way is better follows from its name. The first epoch that is no better
+    /// ends training.
     pub fn new(monitor: &str) -> Self {
         EarlyStopping {
             monitor: Monitor::new(monitor),
@@ -45,6 +41,36 @@ impl EarlyStopping {
             waited: 0,
             weights: None,
         }
+    }
+    /// Says which way is better.
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        EarlyStopping { monitor: self.monitor.mode(mode), ..self }
+    }
+    /// How much better counts as better.
+    #[must_use]
+    pub fn min_delta(self, min_delta: f64) -> Self {
+        EarlyStopping { min_delta, ..self }
+    }
+    /// Epochs without a better value after which training ends.
+    #[must_use]
+    pub fn patience(self, patience: u64) -> Self {
+        EarlyStopping { patience, ..self }
+    }
+    /// A value that must be reached within the patience, or training ends.
+    #[must_use]
+    pub fn baseline(self, baseline: f64) -> Self {
+        EarlyStopping { baseline: Some(baseline), ..self }
+    }
+    /// Gives the model the weights of the best epoch back at the end.
+    #[must_use]
+    pub fn restore_best_weights(self) -> Self {
+        EarlyStopping { restore_best_weights: true, ..self }
+    }
+    /// Epochs at first that are not looked at.
+    #[must_use]
+    pub fn start_from_epoch(self, epoch: u64) -> Self {
+        EarlyStopping { start_from_epoch: epoch, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::FitOptions;
-use crate::data::{Batch, DataLoader, Dataset, LoaderOptions};
+use crate::data::{Batch, DataLoader, Dataset, Flow, LoaderOptions};
 use crate::error::Error;
 use crate::tensor::Tensor;
 
@@ -37,6 +37,12 @@ impl From<&DataLoader> for Batches {
 impl From<DataLoader> for Batches {
     fn from(loader: DataLoader) -> Batches {
         Batches(Kind::Loader(loader))
+    }
+}
+
+impl From<Flow> for Batches {
+    fn from(flow: Flow) -> Batches {
+        flow.loader().into()
     }
 }
 

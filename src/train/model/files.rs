@@ -9,13 +9,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::Model;
 use super::torch::is_gradient;
 use crate::error::Error;
 use crate::formats::{
     Convention, LoadOptions, LoadReport, Restore, WeightFile, convention_of, load_by_name, read_weights, write_weights,
 };
-use crate::nn::Form;
+use crate::nn::{Form, SummaryRow};
 use crate::tensor::Tensor;
 use crate::train::optimizer::is_training_state;
 
@@ -31,10 +33,21 @@ impl Model {
         let fixed = convention_of(path)?;
         let store = self.store().without(is_training_state)?;
         let weights = WeightFile::of_store(&store, self.convention().layout(), BTreeMap::new())?;
-        match fixed.filter(|&fixed| fixed != self.convention()) {
-            Some(other) => write_weights(path, &weights.to_convention(other)?),
-            None => write_weights(path, &weights),
+        match (fixed, self.convention()) {
+            (Some(fixed), own) if fixed != own => write_weights(path, &weights.to_convention(fixed)?),
+            // Keras finds layers by their classes and order
+            (Some(Convention::Keras), _) => {
+                write_weights(path, &weights.with_keras_architecture(&self.keras_layers()?)?)
+            }
+            _ => write_weights(path, &weights),
         }
+    }
+    /// Names and classes of the layers in Keras's order, as its architectures list them.
+    fn keras_layers(&self) -> Result<String, Error> {
+        let summary = self.network().summary_as(Form::Keras)?;
+        let layer = |row: &SummaryRow| json!({ "class_name": row.class, "config": { "name": row.name } });
+        let layers: Vec<_> = summary.rows().iter().map(layer).collect();
+        Ok(json!({ "config": { "layers": layers } }).to_string())
     }
     /// Takes all parameters and running statistics from a file of any format that
     /// [`read_weights`](crate::formats::read_weights) knows; the file must hold exactly these.

@@ -231,6 +231,18 @@ impl Model {
         Ok(())
     }
 
+    /// All of a step at once, in one program: forward, loss, backward, and the step. Returns the loss before it. From a
+    /// loader's batch both inputs and targets are taken: `model.train_step(&batch, &batch)?`.
+    ///
+    /// # Errors
+    /// As [`Model::train_on_batch`].
+    pub fn train_step(&mut self, x: &(impl Tensors + ?Sized), targets: &(impl Tensors + ?Sized)) -> Result<f32, Error> {
+        self.compiled_mut()?.meters.reset();
+        let Fed(feed) = x.inputs(self.network.inputs())?;
+        self.train_feed(Feed { targets: targets.targets()?, ..feed })?;
+        Ok(self.logs()?.get("loss").unwrap_or(f64::NAN) as f32)
+    }
+
     /// Makes the states that training needs, before the first step.
     pub(super) fn prepare_states(&mut self) -> Result<(), Error> {
         let step = step_graph(&self.network, self.compiled()?)?;

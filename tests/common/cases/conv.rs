@@ -1,7 +1,7 @@
 //! Convolutions and their two gradients as operations of their own.
 
 use outrigger::graph::{ConvOptions, PoolOptions, Value};
-use outrigger::ops::{Conv2d, Op};
+use outrigger::ops::{BatchNorm, Conv2d, Op};
 use outrigger::types::Shape;
 use outrigger::{Error, Padding};
 
@@ -191,6 +191,40 @@ pub fn cases() -> Vec<Case> {
             let y = b.g.conv2d(x, w, Some(bias), options)?;
             let y = b.g.relu(y)?;
             b.out(y);
+            Ok(())
+        })
+        .flat(),
+    );
+    // an image that passes through its block some rows at a time: sums over it keep it from being cut into chunks
+    cases.push(
+        Case::new("conv2d/large_image", |b| {
+            let (rows, columns, channels) = (58 + b.rng.below(4), 150 + b.rng.below(9), 32);
+            let depthwise = b.rng.once_in(3);
+            let [i, o] = if depthwise { [1, channels] } else { [channels, 8] };
+            let kernel = b.rng.pick(&[[3, 3], [1, 1], [5, 2]]);
+            let options = ConvOptions {
+                padding: b.rng.pick(&[Padding::Same, Padding::all(1), Padding::Valid]),
+                stride: b.rng.pick(&[[1, 1], [2, 2], [3, 1]]),
+                groups: if depthwise { channels } else { 1 },
+                ..ConvOptions::default()
+            };
+            let x = b.x([1, rows, columns, channels], Fill::Signed);
+            let (scale, w) = (b.w([channels], Fill::Signed), b.w([kernel[0], kernel[1], i, o], Fill::Signed));
+            let scaled = b.g.mul(x, scale)?;
+            let x = b.g.relu(scaled)?;
+            let y = b.g.conv2d(x, w, None, options)?;
+            b.is_sum_of(rows * columns);
+            let (gamma, beta) = (b.w([o], Fill::Positive), b.w([o], Fill::Signed));
+            let running = [Fill::Signed, Fill::Positive].map(|fill| {
+                let tensor = b.values(&[o].into(), fill);
+                b.buffer(tensor)
+            });
+            let attributes = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+            let normal = b.g.batch_norm(y, gamma, beta, running, attributes)?;
+            b.out(normal.y);
+            if b.rng.once_in(2) {
+                b.also(x);
+            }
             Ok(())
         })
         .flat(),

@@ -41,6 +41,21 @@ pub fn cases() -> Vec<Case> {
             Ok(())
         }));
     }
+    // several depths, blocks of rows and of columns, panels that are cut, rows enough to pack B and too few
+    let large =
+        [[1, 70, 1], [7, 300, 530], [9, 700, 400], [30, 260, 300], [400, 33, 520], [450, 300, 271], [130, 17, 70]];
+    for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let name = format!("matmul/{}{}_large", if trans_a { "t" } else { "n" }, if trans_b { "t" } else { "n" });
+        cases.push(Case::new(name, move |b| {
+            let [m, k, n] = b.rng.pick(&large);
+            b.is_sum_of(k);
+            let left = b.x(if trans_a { [k, m] } else { [m, k] }, Fill::Signed);
+            let right = b.w(if trans_b { [n, k] } else { [k, n] }, Fill::Signed);
+            let y = b.g.matmul(left, right, MatMul { trans_a, trans_b })?;
+            b.out(y);
+            Ok(())
+        }));
+    }
     for bias in [false, true] {
         cases.push(Case::new(format!("linear/{}", if bias { "bias" } else { "plain" }), move |b| {
             let [n, inputs, outputs] = [0, 1, 2].map(|_| b.channels());
