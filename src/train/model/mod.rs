@@ -15,11 +15,12 @@ use outrigger_runtime::Team;
 
 use crate::compile::{Options, Program};
 use crate::error::Error;
-use crate::nn::{Form, Mode, Module, Network, Symbol, Symbols};
+use crate::nn::{Form, Mode, Module, Network, Summary, Symbol, Symbols};
 use crate::store::Store;
 use crate::types::DType;
 
 mod compile;
+mod cost;
 mod data;
 mod feed;
 mod files;
@@ -28,8 +29,10 @@ mod objective;
 mod programs;
 mod steps;
 mod torch;
+mod whole;
 
 pub use compile::Metrics;
+pub use cost::{Cost, LayerCost, ProgramCost};
 pub use data::Batches;
 pub use fit::{FitOptions, Logs};
 pub use objective::{LossFunction, Objective, Objectives};
@@ -121,6 +124,13 @@ impl Model {
         })
     }
 
+    /// The architecture as a table: [`Network::summary`]. [`Model::cost`] says what it takes to run it.
+    ///
+    /// # Errors
+    /// Those of [`Network::summary`].
+    pub fn summary(&self) -> Result<Summary, Error> {
+        self.network.summary()
+    }
     /// The architecture.
     pub fn network(&self) -> &Network {
         &self.network

@@ -136,10 +136,15 @@ impl Model {
     /// The types of the targets: those that a loader's batch has beside its inputs, those of the last loss, or what the
     /// losses usually take.
     fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
-        let compiled = self.compiled()?;
         if !feed.targets.is_empty() {
             return Ok(feed.task().targets);
         }
+        self.usual_targets()
+    }
+
+    /// Those of the last loss, or what the losses usually take.
+    pub(super) fn usual_targets(&self) -> Result<Vec<(DType, Vec<usize>)>, Error> {
+        let compiled = self.compiled()?;
         if let Some(known) = &self.targets {
             return Ok(known.clone());
         }
