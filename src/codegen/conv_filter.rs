@@ -107,11 +107,12 @@ impl Backward {
         let (g, [rows, _]) = (&self.geometry, self.geometry.output);
         let row = (g.block()[1] * g.ci) * F as usize;
         let copies = self.source.is_some() && self.reads_source().is_none() && !self.on_pairs();
-        if !copies || g.block()[0] * row <= LARGE {
-            return vec![0..rows];
-        }
-        let run = filter_rows(g);
-        let band = (LARGE / 2 / row / g.conv.stride[0] / run).max(1) * run;
+        let band = if copies && g.block()[0] * row > LARGE {
+            let run = filter_rows(g);
+            (LARGE / 2 / row / g.conv.stride[0] / run).max(1) * run
+        } else {
+            rows
+        };
         (0..rows).step_by(band).map(|first| first..rows.min(first + band)).collect()
     }
 
