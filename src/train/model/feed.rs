@@ -25,6 +25,13 @@ impl Numbers<'_> {
             Numbers::I32(values) => session.set_i32(name, values),
         }
     }
+    /// A copy that borrows nothing.
+    pub(super) fn to_static(&self) -> Numbers<'static> {
+        match self {
+            Numbers::F32(values) => Numbers::F32(Cow::Owned(values.to_vec())),
+            Numbers::I32(values) => Numbers::I32(Cow::Owned(values.to_vec())),
+        }
+    }
 }
 
 /// Inputs and targets of one step.

@@ -9,6 +9,7 @@
 //! A program is compiled when its batch size first comes, and kept: the last, smaller batch of an epoch has one of its
 //! own, nothing is dropped and no sample counts twice.
 
+use std::fmt;
 use std::sync::Arc;
 
 use outrigger_runtime::Team;
@@ -88,6 +89,21 @@ pub struct Model {
     steps: u64,
     epochs: u64,
     stop: bool,
+}
+
+/// The network and how far its training is; no weights.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("network", &self.network.name())
+            .field("form", &self.form())
+            .field("inputs", &self.network.input_names())
+            .field("outputs", &self.network.output_names())
+            .field("compiled", &self.compiled.is_some())
+            .field("steps", &self.steps)
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Model {
@@ -183,6 +199,16 @@ impl Model {
     pub fn set_learning_rate(&mut self, lr: f64) -> Result<(), Error> {
         self.compiled_mut()?.tuned.lr = lr;
         Ok(())
+    }
+
+    /// Exchanges every parameter with the average that [`Tuned::ema`](crate::train::optimizer::Tuned::ema) keeps of it:
+    /// to evaluate, predict or save with the averages. Call it again before more training. During
+    /// [`Model::fit`], [`SwapEMAWeights`](crate::train::callback::SwapEMAWeights) does so for every validation.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a model without averages: compiled without them, or before its first step.
+    pub fn swap_ema(&mut self) -> Result<(), Error> {
+        crate::train::swap_ema(self.store())
     }
 
     /// The compiled step for batches of `batch` samples, if it has been needed.
