@@ -142,6 +142,19 @@ impl Loss {
     pub fn categorical_cross_entropy() -> Loss {
         Loss::CategoricalCrossEntropy { label_smoothing: 0.0 }
     }
+    /// Whether the last axis of the prediction lists classes, so that labels may be given as numbers of classes. Other
+    /// losses compare element by element.
+    pub fn is_over_classes(self) -> bool {
+        match self {
+            Loss::CrossEntropy { .. } | Loss::CategoricalCrossEntropy { .. } | Loss::Nll => true,
+            Loss::BinaryCrossEntropy
+            | Loss::BinaryCrossEntropyWithLogits
+            | Loss::MeanSquaredError
+            | Loss::L1
+            | Loss::Huber { .. }
+            | Loss::KlDivergence => false,
+        }
+    }
 }
 
 /// What becomes of the losses of a batch. Losses over classes have one a row, the others one an element.

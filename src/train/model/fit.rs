@@ -243,7 +243,7 @@ impl FitOptions {
     }
 }
 
-/// What each sample counts, by its class: a label, or the largest of a row.
+/// What each sample counts, by its class: a label, the largest of a row, or for one number 1 above a half.
 fn weights(targets: &[Tensor], class_weight: &[(usize, f32)]) -> Result<Vec<f32>, Error> {
     let of = |class: usize| class_weight.iter().find(|(known, _)| *known == class).map_or(1.0, |&(_, weight)| weight);
     if let [target] = targets {
@@ -253,6 +253,7 @@ fn weights(targets: &[Tensor], class_weight: &[(usize, f32)]) -> Result<Vec<f32>
                 let rows = values.chunks_exact(*classes);
                 return Ok(rows.map(|row| of(crate::train::metrics::argmax(row))).collect());
             }
+            (_, Some(values), [_] | [_, 1]) => return Ok(values.iter().map(|&x| of(usize::from(x > 0.5))).collect()),
             _ => {}
         }
     }

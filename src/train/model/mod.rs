@@ -116,9 +116,21 @@ impl Model {
     }
     /// A network from a module (a struct, or a [`Sequential`](crate::nn::Sequential)) and its input.
     ///
+    /// ```
+    /// use outrigger::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let layers = Sequential::new().add(Flatten::new()).add(Linear::new(4)).add(ReLU::new()).add(Linear::new(2));
+    /// let mut model = Model::from_module(&layers, Input::torch("images", [1, 3, 3]))?;
+    /// let images = Tensor::full([5, 1, 3, 3], 0.5);
+    /// assert_eq!(model.predict(images, 2)?[0].shape().0, [5, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Network::of`] and [`Model::of`].
-    pub fn from_module(input: Symbol, module: &(impl Module + ?Sized)) -> Result<Model, Error> {
+    pub fn from_module(module: &(impl Module + ?Sized), input: Symbol) -> Result<Model, Error> {
         Model::of(Network::of(module, input)?, ModelOptions::default())
     }
     /// A network with initial weights.

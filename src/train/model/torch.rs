@@ -12,7 +12,7 @@ use super::Model;
 use super::compile::Compiled;
 use super::feed::{Feed, Numbers};
 use super::programs::Purpose;
-use super::steps::{outputs, settle, target_names, with_loss};
+use super::steps::{outputs, settle, settle_targets, target_names, with_loss};
 use crate::data::Batch;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -152,7 +152,9 @@ impl Model {
     /// losses usually take.
     fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
         if !feed.targets.is_empty() {
-            return Ok(feed.task().targets);
+            let mut targets = feed.targets.clone();
+            settle_targets(&mut targets, &self.network, self.compiled()?)?;
+            return Ok(super::feed::types(&targets));
         }
         self.usual_targets()
     }
