@@ -12,10 +12,12 @@
 //! ```
 
 pub use crate::data::{
-    self, Array, ArrayDataset, Compose, DataLoader, Dataset, ImageDataGenerator, ImageFolder, LoaderOptions, Pad,
-    RandomCrop, RandomHorizontalFlip, Samples,
+    self, Array, ArrayDataset, CenterCrop, ColorJitter, Compose, CutMix, Cutout, DataLoader, Dataset,
+    ImageDataGenerator, ImageFolder, LoaderOptions, Mixup, Normalize, Pad, RandomCrop, RandomErasing,
+    RandomHorizontalFlip, RandomRotation, Resize, Samples, ToTensor, to_categorical,
 };
 pub use crate::error::Error;
+pub use crate::formats::{LoadOptions, LoadReport};
 pub use crate::graph::{Graph, Loss, Value};
 pub use crate::models;
 pub use crate::module;

@@ -104,6 +104,33 @@ impl Tensor {
             Data::U8(v) => v.clone(),
         }
     }
+    /// Rows of the first axis, in the order and as often as they are named.
+    ///
+    /// ```
+    /// let x = outrigger::Tensor::i32([3, 2], vec![0, 1, 10, 11, 20, 21])?;
+    /// assert_eq!(x.rows(&[2, 0])?.as_i32(), Some(&[20, 21, 0, 1][..]));
+    /// # Ok::<(), outrigger::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a row that is not there, and for a scalar.
+    pub fn rows(&self, rows: &[usize]) -> Result<Self, Error> {
+        let count = self.shape.0.first().copied().unwrap_or(0);
+        if let Some(row) = rows.iter().find(|&&row| row >= count) {
+            let reason = format!("a tensor {} has no row {row}", self.ty());
+            return Err(Error::Option { option: "rows".to_string(), reason });
+        }
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.0.first_mut() {
+            *first = rows.len();
+        }
+        let data = match &self.data {
+            Data::F32(v) => Data::F32(gathered(v, count, rows)),
+            Data::I32(v) => Data::I32(gathered(v, count, rows)),
+            Data::U8(v) => Data::U8(gathered(v, count, rows)),
+        };
+        Tensor::new(shape, data)
+    }
     /// Extents.
     pub fn shape(&self) -> &Shape {
         &self.shape
@@ -146,4 +173,10 @@ impl Tensor {
             Data::U8(v) => v.iter().map(|&x| f64::from(x)).collect(),
         }
     }
+}
+
+/// Some of `count` rows of equal size.
+fn gathered<T: Copy>(values: &[T], count: usize, rows: &[usize]) -> Vec<T> {
+    let size = values.len() / count.max(1);
+    rows.iter().flat_map(|row| &values[row * size..(row + 1) * size]).copied().collect()
 }

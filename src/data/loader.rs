@@ -138,7 +138,7 @@ impl DataLoader {
         let options = source.options;
         let mut order: Vec<usize> = (0..source.data.len()).collect();
         if options.shuffle {
-            Random::keyed(options.seed, epoch, Use::Order, 0).shuffle(&mut order);
+            Random::order(options.seed, epoch).shuffle(&mut order);
         }
         let make = Arc::new(move |index: usize| {
             let start = index * options.batch_size;

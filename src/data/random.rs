@@ -28,6 +28,11 @@ impl Random {
         Random::keyed(seed, 0, Use::Transform, 0)
     }
 
+    /// The stream that the order of an epoch is drawn from.
+    pub(crate) fn order(seed: u64, epoch: u64) -> Random {
+        Random::keyed(seed, epoch, Use::Order, 0)
+    }
+
     /// The stream for one use.
     pub(super) fn keyed(seed: u64, epoch: u64, what: Use, index: u64) -> Random {
         let mut key = [0; 32];

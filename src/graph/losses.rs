@@ -6,88 +6,10 @@
 //!   prediction, target of one shape ─────▶ a number an element ───────────────▶ mean, sum or none
 //! ```
 
-use serde::{Deserialize, Serialize};
-
-use super::{Graph, Value};
+use super::{Graph, Loss, Reduction, Value};
 use crate::error::Error;
 use crate::ops::{Binary, ReduceKind};
 use crate::types::DType;
-
-/// What training makes small. Whether a loss takes logits or probabilities, and labels as numbers or as rows, is
-/// what other frameworks hide in names and options:
-///
-/// | here | the prediction is | the target is | PyTorch | Keras | TensorFlow |
-/// |---|---|---|---|---|---|
-/// | `CrossEntropy` | logits | i32 labels | `CrossEntropyLoss` | `SparseCategoricalCrossentropy(from_logits=True)` | `tf.nn.sparse_softmax_cross_entropy_with_logits` |
-/// | `CrossEntropy` | logits | one-hot or soft rows | `CrossEntropyLoss` | `CategoricalCrossentropy(from_logits=True)` | `tf.nn.softmax_cross_entropy_with_logits` |
-/// | `CategoricalCrossEntropy` | probabilities | one-hot or soft rows | `NLLLoss` of their logarithm | `CategoricalCrossentropy()` | |
-/// | `CategoricalCrossEntropy` | probabilities | i32 labels | `NLLLoss` of their logarithm | `SparseCategoricalCrossentropy()` | |
-/// | `Nll` | log-probabilities | i32 labels or rows | `NLLLoss` | | |
-/// | `BinaryCrossEntropy` | probabilities | 0 to 1 | `BCELoss` | `BinaryCrossentropy()` | |
-/// | `BinaryCrossEntropyWithLogits` | logits | 0 to 1 | `BCEWithLogitsLoss` | `BinaryCrossentropy(from_logits=True)` | `tf.nn.sigmoid_cross_entropy_with_logits` |
-/// | `MeanSquaredError` | numbers | numbers | `MSELoss` | `MeanSquaredError` | `tf.compat.v1.losses.mean_squared_error` |
-/// | `L1` | numbers | numbers | `L1Loss` | `MeanAbsoluteError` | `tf.compat.v1.losses.absolute_difference` |
-/// | `Huber` | numbers | numbers | `HuberLoss` | `Huber` | `tf.compat.v1.losses.huber_loss` |
-/// | `KlDivergence` | log-probabilities | probabilities | `KLDivLoss(reduction="batchmean")` | `KLDivergence`, of probabilities | |
-///
-/// So `CrossEntropyLoss` of PyTorch has the softmax in it, and `categorical_crossentropy` of Keras has not: a network
-/// that ends in a softmax goes with the second, one that ends in a linear layer with the first.
-///
-/// Classes lie on the last axis. Labels outside of the classes are an error of the run that meets them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Loss {
-    /// `-Σ target·log_softmax(x)`. A class whose logit is -∞ adds nothing where its target is 0.
-    CrossEntropy {
-        /// Share of the target that is spread over all classes, 0 to 1 (Szegedy et al. 2016).
-        label_smoothing: f32,
-    },
-    /// `-Σ target·ln p`, with `p` divided by its sum and limited to `[1e-7, 1 - 1e-7]`, as Keras does.
-    CategoricalCrossEntropy {
-        /// As in [`Loss::CrossEntropy`].
-        label_smoothing: f32,
-    },
-    /// `-Σ target·x` for log-probabilities `x`: minus that of the label.
-    Nll,
-    /// `-(t·ln p + (1 - t)·ln(1 - p))`, where the logarithm of 0 counts as -100, as in PyTorch. Its gradient there is
-    /// 0, as in Keras: better train with [`Loss::BinaryCrossEntropyWithLogits`].
-    BinaryCrossEntropy,
-    /// The same for `p = sigmoid(x)`, as `softplus(x) - x·t`, which no logit overflows.
-    BinaryCrossEntropyWithLogits,
-    /// `(x - t)²`
-    MeanSquaredError,
-    /// `|x - t|`
-    L1,
-    /// `d²/2` for `d = |x - t|` up to delta, `delta·(d - delta/2)` beyond (Huber 1964).
-    Huber {
-        /// Where the parabola becomes a line; 1 in PyTorch and Keras.
-        delta: f32,
-    },
-    /// `Σ t·(ln t - x)` for log-probabilities `x`; a target of 0 adds nothing.
-    KlDivergence,
-}
-
-impl Loss {
-    /// [`Loss::CrossEntropy`] without smoothing: of logits, PyTorch's `CrossEntropyLoss()`.
-    pub fn cross_entropy() -> Loss {
-        Loss::CrossEntropy { label_smoothing: 0.0 }
-    }
-    /// [`Loss::CategoricalCrossEntropy`] without smoothing: of probabilities, Keras's `categorical_crossentropy`.
-    pub fn categorical_cross_entropy() -> Loss {
-        Loss::CategoricalCrossEntropy { label_smoothing: 0.0 }
-    }
-}
-
-/// What becomes of the losses of a batch. Losses over classes have one a row, the others one an element.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reduction {
-    /// Their mean.
-    #[default]
-    Mean,
-    /// Their sum.
-    Sum,
-    /// They stay as they are: without the last axis for losses over classes, of the prediction's shape for others.
-    None,
-}
 
 /// Rows over the classes.
 struct Target {

@@ -24,6 +24,7 @@ mod build;
 mod compact;
 mod convs;
 mod layers;
+mod loss;
 mod losses;
 mod norms;
 mod patch;
@@ -35,7 +36,7 @@ mod verify;
 
 pub use convs::{Conv1dOptions, ConvTranspose1dOptions, ConvTransposeOptions};
 pub use layers::{ConvOptions, Normalized, PoolOptions};
-pub use losses::{Loss, Reduction};
+pub use loss::{Loss, Reduction};
 pub use patch::Patch;
 pub use pools::Pool1dOptions;
 

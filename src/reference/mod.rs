@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, nearest};
-use crate::graph::{Graph, Node, NodeId, Value};
+use crate::graph::{Graph, Loss, Node, NodeId, Reduction, Value};
 use crate::ops::Op;
 use crate::tensor::{Data, Tensor};
 use crate::types::{DType, Shape, TensorType};
@@ -112,6 +112,30 @@ pub fn run(graph: &Graph, inputs: &HashMap<String, Tensor>, state: &HashMap<Stri
     let exact =
         |map: &HashMap<String, Tensor>| map.iter().map(|(name, t)| (name.clone(), RefTensor::from(t))).collect();
     run_exact(graph, &exact(inputs), &exact(state))
+}
+
+/// The mean of a loss over tensors in memory, as a criterion of PyTorch's or a loss of Keras's is called on them.
+///
+/// ```
+/// use outrigger::graph::Loss;
+/// use outrigger::{Tensor, reference};
+///
+/// let (prediction, target) = (Tensor::f32([2], vec![1.0, 4.0])?, Tensor::f32([2], vec![0.0, 2.0])?);
+/// assert_eq!(reference::loss(Loss::MeanSquaredError, &prediction, &target)?, (1.0 + 4.0) / 2.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`Graph::loss`], and [`Error::Label`].
+pub fn loss(loss: Loss, prediction: &Tensor, target: &Tensor) -> Result<f64, Error> {
+    let mut graph = Graph::new("loss");
+    let [x, t] = [("prediction", prediction), ("target", target)]
+        .map(|(name, tensor)| graph.input(name, tensor.dtype(), tensor.shape().clone()));
+    let value = graph.loss(loss, x?, t?, Reduction::Mean)?;
+    graph.set_output("loss", value)?;
+    let inputs = [("prediction", prediction), ("target", target)].map(|(name, t)| (name.to_string(), t.clone()));
+    let outcome = run(&graph, &inputs.into(), &HashMap::new())?;
+    outcome.output("loss").map(|loss| loss.data[0])
 }
 
 /// As [`run`] with values in f64: for several steps without rounding the state in between, and for

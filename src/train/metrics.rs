@@ -49,6 +49,15 @@ pub trait Metric {
 }
 
 /// A mean whose parts weigh what they count: of the losses of batches.
+///
+/// ```
+/// let mut loss = outrigger::train::metrics::Mean::default();
+/// // a batch of three and one of one
+/// loss.add(2.0, 3);
+/// loss.add(6.0, 1);
+/// assert_eq!(loss.value(), 3.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean {
     sum: f64,
@@ -72,6 +81,17 @@ impl Mean {
 }
 
 /// Share of the samples whose label is among the `k` largest scores. Of equal scores the first counts as the largest.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Metric, TopK};
+///
+/// let mut top2 = TopK::new(2);
+/// let scores = Tensor::f32([2, 3], vec![0.2, 0.7, 0.1, 0.2, 0.7, 0.1])?;
+/// top2.update(&scores, &Tensor::i32([2], vec![0, 2])?)?;
+/// assert_eq!((top2.name().as_str(), top2.value()), ("top_2_accuracy", 0.5));
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TopK {
     k: usize,
@@ -109,6 +129,21 @@ impl Metric for TopK {
 }
 
 /// Share of the samples whose predicted class is their label. With one score a sample the class is 1 above a threshold.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Accuracy, Metric};
+///
+/// let mut accuracy = Accuracy::new();
+/// let scores = Tensor::f32([2, 2], vec![0.9, 0.1, 0.8, 0.2])?;
+/// accuracy.update(&scores, &Tensor::i32([2], vec![0, 1])?)?;
+/// assert_eq!(accuracy.value(), 0.5);
+/// // one logit a sample: above 0 is class 1
+/// let mut accuracy = Accuracy::new().with_threshold(0.0);
+/// accuracy.update(&Tensor::f32([2, 1], vec![0.3, -4.0])?, &Tensor::i32([2], vec![1, 0])?)?;
+/// assert_eq!(accuracy.value(), 1.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accuracy {
     threshold: f32,
@@ -152,6 +187,16 @@ impl Metric for Accuracy {
 }
 
 /// Mean of `|prediction - target|` over all elements, which are f32 and of one shape.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{MeanAbsoluteError, Metric};
+///
+/// let mut error = MeanAbsoluteError::default();
+/// error.update(&Tensor::f32([2, 1], vec![1.0, 5.0])?, &Tensor::f32([2, 1], vec![2.0, 2.0])?)?;
+/// assert_eq!(error.value(), 2.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MeanAbsoluteError {
     sum: f64,

@@ -45,6 +45,14 @@ impl<F: Fn(u64) -> f64> Schedule for F {
 }
 
 /// The same rate at all times: `ConstantLR` with the factor 1.
+///
+/// ```
+/// use outrigger::train::schedule::{ConstantLR, Schedule};
+///
+/// let schedule = ConstantLR { lr: 0.1 };
+/// let expected = [0.1, 0.1];
+/// assert!([0, 99].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConstantLR {
     /// The rate.
@@ -58,6 +66,14 @@ impl Schedule for ConstantLR {
 }
 
 /// `lr·gamma^⌊t/step_size⌋`
+///
+/// ```
+/// use outrigger::train::schedule::{Schedule, StepLR};
+///
+/// let schedule = StepLR { lr: 0.1, step_size: 20, gamma: 0.5 };
+/// let expected = [0.1, 0.1, 0.05, 0.025];
+/// assert!([0, 19, 20, 40].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLR {
     /// The first rate.
@@ -75,6 +91,14 @@ impl Schedule for StepLR {
 }
 
 /// `lr·gammaⁿ` after `n` of the milestones.
+///
+/// ```
+/// use outrigger::train::schedule::{MultiStepLR, Schedule};
+///
+/// let schedule = MultiStepLR { lr: 0.1, milestones: vec![30, 80], gamma: 0.1 };
+/// let expected = [0.1, 0.01, 0.001];
+/// assert!([29, 30, 80].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MultiStepLR {
     /// The first rate.
@@ -93,6 +117,14 @@ impl Schedule for MultiStepLR {
 }
 
 /// `lr·gamma^t`
+///
+/// ```
+/// use outrigger::train::schedule::{ExponentialLR, Schedule};
+///
+/// let schedule = ExponentialLR { lr: 0.1, gamma: 0.9 };
+/// let expected = [0.1, 0.09, 0.081];
+/// assert!([0, 1, 2].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExponentialLR {
     /// The first rate.
@@ -109,6 +141,14 @@ impl Schedule for ExponentialLR {
 
 /// `eta_min + (lr - eta_min)·(1 + cos(π·t/t_max))/2` (Loshchilov & Hutter 2017). After `t_max` it rises again, as in
 /// PyTorch.
+///
+/// ```
+/// use outrigger::train::schedule::{CosineAnnealingLR, Schedule};
+///
+/// let schedule = CosineAnnealingLR { lr: 0.1, t_max: 10, eta_min: 0.0 };
+/// let expected = [0.1, 0.05, 0.0];
+/// assert!([0, 5, 10].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CosineAnnealingLR {
     /// The first rate.
@@ -126,6 +166,14 @@ impl Schedule for CosineAnnealingLR {
 }
 
 /// `lr·(1 - t/total_iters)^power`, and 0 after `total_iters`.
+///
+/// ```
+/// use outrigger::train::schedule::{PolynomialLR, Schedule};
+///
+/// let schedule = PolynomialLR { lr: 0.1, total_iters: 10, power: 2.0 };
+/// let expected = [0.1, 0.025, 0.0, 0.0];
+/// assert!([0, 5, 10, 11].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolynomialLR {
     /// The first rate.
@@ -145,6 +193,14 @@ impl Schedule for PolynomialLR {
 
 /// Up to a large rate and down to a tiny one, a cosine each way (Smith & Topin 2019). Its time counts steps, not
 /// epochs. The cycled momentum of PyTorch's class is not part of it: the momentum belongs to the optimizer.
+///
+/// ```
+/// use outrigger::train::schedule::{OneCycleLR, Schedule};
+///
+/// let schedule = OneCycleLR::new(0.1, 100);
+/// let expected = [0.004, 0.1, 4e-7];
+/// assert!([0, 29, 99].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneCycleLR {
     /// The largest rate.
@@ -183,6 +239,14 @@ impl Schedule for OneCycleLR {
 }
 
 /// A linear rise, then another schedule; see [`Schedule::warmup`].
+///
+/// ```
+/// use outrigger::train::schedule::{Schedule, StepLR};
+///
+/// let schedule = StepLR { lr: 0.1, step_size: 10, gamma: 0.1 }.warmup(4, 0.5);
+/// let expected = [0.05, 0.075, 0.1, 0.01];
+/// assert!([0, 2, 4, 14].map(|t| schedule.rate(t)).iter().zip(expected).all(|(rate, e)| (rate - e).abs() < 1e-12));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warmup<S> {
     /// Times of the rise.

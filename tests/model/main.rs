@@ -1,8 +1,12 @@
 //! Models through Keras's `fit` and PyTorch's loop.
 
+mod average;
 mod callbacks;
+mod errors;
 mod fit;
+mod golden;
 mod steps;
+mod targets;
 
 use outrigger::graph::Loss;
 use outrigger::nn::{Add, BatchNorm2d, Conv2d, Flatten, Input, Linear, ReLU};

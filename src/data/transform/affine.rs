@@ -68,6 +68,18 @@ impl Affine {
 }
 
 /// Turns the image around its middle by a random angle.
+///
+/// ```
+/// use outrigger::data::{Array, Random, RandomRotation, Transform};
+///
+/// // a turn by at most nothing
+/// let image = Array::new([2, 2, 1], vec![1u8, 2, 3, 4])?;
+/// let turned = RandomRotation::new(0.0).apply(image.clone(), &mut Random::new(7))?;
+/// assert_eq!(turned, image);
+/// let turned = RandomRotation { fill: 9.0, ..RandomRotation::new(180.0) }.apply(image, &mut Random::new(7))?;
+/// assert_eq!(turned.shape(), [2, 2, 1]);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomRotation {
     /// The angle is from −degrees to degrees; positive is counter-clockwise.

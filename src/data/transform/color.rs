@@ -10,6 +10,17 @@ use super::{Transform, within};
 ///
 /// A strength s draws a factor from max(0, 1 − s) to 1 + s; a hue of h turns the colours by −h to h of a full circle.
 /// The four come in a random order. Grey images keep hue and saturation. Default: nothing changes.
+///
+/// ```
+/// use outrigger::data::{Array, ColorJitter, Random, Transform};
+///
+/// // all values are scaled by one factor from 0.5 to 1.5
+/// let jitter = ColorJitter { brightness: 0.5, ..ColorJitter::default() };
+/// let pixel = Array::new([1, 1, 3], vec![0.2f32, 0.4, 0.6])?;
+/// let bright = jitter.apply(pixel, &mut Random::new(7))?.into_floats();
+/// assert!((0.1..=0.3).contains(&bright[0]) && (bright[1] - 2.0 * bright[0]).abs() < 1e-6);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ColorJitter {
     /// Each value times the factor.

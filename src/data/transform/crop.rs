@@ -141,6 +141,15 @@ fn flip_horizontal(image: Array) -> Result<Array, DataError> {
 }
 
 /// Adds pixels on every side.
+///
+/// ```
+/// use outrigger::data::{Array, Pad, Random, Transform};
+///
+/// let image = Array::new([1, 3, 1], vec![1u8, 2, 3])?;
+/// let padded = Pad::new(1).apply(image, &mut Random::new(7))?;
+/// assert_eq!(padded, Array::new([3, 5, 1], vec![0u8, 0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pad {
     /// Pixels on each side.
@@ -166,6 +175,16 @@ impl Transform for Pad {
 }
 
 /// A part of the image at a random place.
+///
+/// ```
+/// use outrigger::data::{Array, Random, RandomCrop, Transform};
+///
+/// // shifted by up to 4 pixels, as is usual for CIFAR-10
+/// let crop = RandomCrop { padding: 4, ..RandomCrop::new(32) };
+/// let image = Array::new([32, 32, 3], vec![0u8; 3072])?;
+/// assert_eq!(crop.apply(image, &mut Random::new(7))?.shape(), [32, 32, 3]);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomCrop {
     /// Height and width of the part, at most those of the padded image.
@@ -202,6 +221,15 @@ impl Transform for RandomCrop {
 }
 
 /// The middle of the image; an image that is smaller is padded with zeros.
+///
+/// ```
+/// use outrigger::data::{Array, CenterCrop, Random, Transform};
+///
+/// let image = Array::new([1, 3, 1], vec![1u8, 2, 3])?;
+/// let middle = CenterCrop::new(1).apply(image, &mut Random::new(7))?;
+/// assert_eq!(middle, Array::new([1, 1, 1], vec![2u8])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CenterCrop {
     /// Height and width.
@@ -230,6 +258,15 @@ impl Transform for CenterCrop {
 }
 
 /// Mirrors the image left to right with a probability.
+///
+/// ```
+/// use outrigger::data::{Array, Random, RandomHorizontalFlip, Transform};
+///
+/// let image = Array::new([1, 3, 1], vec![1u8, 2, 3])?;
+/// let mirrored = RandomHorizontalFlip { p: 1.0 }.apply(image, &mut Random::new(7))?;
+/// assert_eq!(mirrored, Array::new([1, 3, 1], vec![3u8, 2, 1])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomHorizontalFlip {
     /// The probability, 0.5 by default.

@@ -8,6 +8,16 @@ use super::{Transform, within};
 
 /// Fills a rectangle of random place, area and proportion with one value (Zhong et al., "Random Erasing Data
 /// Augmentation", 2017).
+///
+/// ```
+/// use outrigger::data::{Array, Random, RandomErasing, Transform};
+///
+/// let erasing = RandomErasing { p: 1.0, value: 9.0, ..RandomErasing::default() };
+/// let erased = erasing.apply(Array::new([8, 8, 1], vec![1u8; 64])?, &mut Random::new(7))?;
+/// let share = erased.into_floats().iter().filter(|&&x| x == 9.0 / 255.0).count() as f64 / 64.0;
+/// assert!(share > 0.0 && share < 0.5);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomErasing {
     /// The probability, 0.5 by default.
@@ -53,6 +63,16 @@ impl Transform for RandomErasing {
 
 /// Fills a square around a random pixel with one value; where it reaches beyond the image it is cut (DeVries and
 /// Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017).
+///
+/// ```
+/// use outrigger::data::{Array, Cutout, Random, Transform};
+///
+/// let cut = Cutout::new(2).apply(Array::new([4, 4, 1], vec![1u8; 16])?, &mut Random::new(7))?;
+/// // at most two by two, less at a border
+/// let zeros = cut.into_floats().iter().filter(|&&x| x == 0.0).count();
+/// assert!((1..=4).contains(&zeros));
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cutout {
     /// Squares.

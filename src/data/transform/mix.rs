@@ -11,6 +11,19 @@ use super::{BatchTransform, within};
 /// Empirical Risk Minimization", 2017).
 ///
 /// [`Batch::targets`] holds each class's share afterwards, n×classes; [`Batch::labels`] stay those of the images.
+///
+/// ```
+/// use outrigger::data::{Batch, BatchTransform, Mixup, Random};
+///
+/// // two images of one value each, of two classes
+/// let (shape, inputs, labels) = (vec![2, 4, 4, 1], [[1.0; 16], [0.0; 16]].concat(), vec![0, 1]);
+/// let mut batch = Batch { shape, inputs, labels, ..Batch::default() };
+/// Mixup::new(2).apply(&mut batch, &mut Random::new(7))?;
+/// // the first image has a share of the second, and so has its target
+/// let share = batch.inputs[..16].iter().sum::<f32>() / 16.0;
+/// assert!((batch.targets[0] - share).abs() < 1e-6 && (batch.targets[0] + batch.targets[1] - 1.0).abs() < 1e-6);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mixup {
     /// Number of classes; not used for targets that are numbers already.
@@ -41,6 +54,19 @@ impl BatchTransform for Mixup {
 /// 2019): the rectangle has the share 1 − λ of the area before it is cut at the border, λ from Beta(α, α).
 ///
 /// Targets are as after [`Mixup`].
+///
+/// ```
+/// use outrigger::data::{Batch, BatchTransform, CutMix, Random};
+///
+/// // two images of one value each, of two classes
+/// let (shape, inputs, labels) = (vec![2, 4, 4, 1], [[1.0; 16], [0.0; 16]].concat(), vec![0, 1]);
+/// let mut batch = Batch { shape, inputs, labels, ..Batch::default() };
+/// CutMix::new(2).apply(&mut batch, &mut Random::new(7))?;
+/// // the first image has a share of the second, and so has its target
+/// let share = batch.inputs[..16].iter().sum::<f32>() / 16.0;
+/// assert!((batch.targets[0] - share).abs() < 1e-6 && (batch.targets[0] + batch.targets[1] - 1.0).abs() < 1e-6);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CutMix {
     /// Number of classes; not used for targets that are numbers already.

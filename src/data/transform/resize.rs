@@ -16,6 +16,15 @@ pub enum ResizeTo {
 }
 
 /// Resizes an image, bilinearly; where it shrinks, each pixel is a mean over all that it covers.
+///
+/// ```
+/// use outrigger::data::{Array, Random, Resize, Transform};
+///
+/// let image = Array::new([2, 4, 1], vec![0u8, 0, 8, 8, 0, 0, 8, 8])?;
+/// let small = Resize::shorter_side(1).apply(image, &mut Random::new(7))?;
+/// assert_eq!(small.shape(), [1, 2, 1]);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resize {
     /// The size.

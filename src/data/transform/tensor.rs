@@ -10,6 +10,15 @@ use super::Transform;
 ///
 /// The layout stays height×width×channels, which is what the engine computes on; PyTorch's transform of this name
 /// moves the channels to the front.
+///
+/// ```
+/// use outrigger::data::{Array, Random, ToTensor, Transform};
+///
+/// let pixel = Array::new([1, 1, 1], vec![51u8])?;
+/// let value = ToTensor.apply(pixel, &mut Random::new(7))?;
+/// assert_eq!(value, Array::new([1, 1, 1], vec![0.2f32])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ToTensor;
 
@@ -21,6 +30,15 @@ impl Transform for ToTensor {
 }
 
 /// (x − mean) / std for each channel, the last dimension. Bytes become numbers first, as by [`ToTensor`].
+///
+/// ```
+/// use outrigger::data::{Array, Normalize, Random, Transform};
+///
+/// let pixel = Array::new([1, 1, 2], vec![0.75f32, 0.5])?;
+/// let value = Normalize::new([0.5, 0.5], [0.25, 0.5]).apply(pixel, &mut Random::new(7))?;
+/// assert_eq!(value, Array::new([1, 1, 2], vec![1.0f32, 0.0])?);
+/// # Ok::<(), outrigger::data::DataError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalize {
     /// The mean of each channel, of values from 0 to 1.

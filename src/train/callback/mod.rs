@@ -1,11 +1,13 @@
 //! What happens on the way of [`Model::fit`](super::Model::fit), besides training.
 
+mod average;
 mod files;
 mod logs;
 mod monitor;
 mod rate;
 mod stopping;
 
+pub use average::SwapEMAWeights;
 pub use files::{BackupAndRestore, ModelCheckpoint};
 pub use logs::{CsvLog, TensorBoard};
 pub use monitor::Monitor;
@@ -56,6 +58,22 @@ pub trait Callback {
     /// As [`Callback::on_train_begin`].
     fn on_batch_end(&mut self, model: &mut Model, batch: usize, logs: &Logs) -> Result<(), Error> {
         let _ = (model, batch, logs);
+        Ok(())
+    }
+    /// Before the validation of an epoch.
+    ///
+    /// # Errors
+    /// As [`Callback::on_train_begin`].
+    fn on_test_begin(&mut self, model: &mut Model) -> Result<(), Error> {
+        let _ = model;
+        Ok(())
+    }
+    /// After the validation of an epoch.
+    ///
+    /// # Errors
+    /// As [`Callback::on_train_begin`].
+    fn on_test_end(&mut self, model: &mut Model) -> Result<(), Error> {
+        let _ = model;
         Ok(())
     }
     /// After an epoch and its validation; what is added to `logs` is shown and kept in the history.

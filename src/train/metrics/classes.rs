@@ -6,6 +6,20 @@ use crate::tensor::Tensor;
 use crate::types::TensorType;
 
 /// How often each class was taken for each: `count(label, predicted)`.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::ConfusionMatrix;
+///
+/// // classes 0, 1, 1 and 0 are predicted
+/// let scores = Tensor::f32([4, 2], vec![0.9, 0.1, 0.2, 0.8, 0.3, 0.7, 0.6, 0.4])?;
+/// let labels = Tensor::i32([4], vec![0, 0, 1, 1])?;
+/// let mut matrix = ConfusionMatrix::new(2);
+/// matrix.update(&scores, &labels)?;
+/// assert_eq!((matrix.row(0), matrix.row(1)), (&[1, 1][..], &[1, 1][..]));
+/// assert_eq!((matrix.accuracy(), matrix.recall(1)), (0.5, 0.5));
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfusionMatrix {
     classes: usize,
@@ -112,14 +126,53 @@ pub struct ClassScore {
 }
 
 /// Of the samples that were taken for a class, the share that is of it.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Average, Metric, precision};
+///
+/// // three are taken for class 1, and two of them are
+/// let scores = Tensor::f32([4, 1], vec![0.9, 0.8, 0.7, 0.1])?;
+/// let labels = Tensor::i32([4], vec![1, 1, 0, 1])?;
+/// let mut metric = precision(2, Average::Class(1));
+/// metric.update(&scores, &labels)?;
+/// assert_eq!(metric.value(), 2.0 / 3.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 pub fn precision(classes: usize, average: Average) -> ClassScore {
     ClassScore { kind: Kind::Precision, average, matrix: ConfusionMatrix::new(classes) }
 }
 /// Of the samples of a class, the share that was taken for it.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Average, Metric, recall};
+///
+/// // one of three is found
+/// let scores = Tensor::f32([4, 1], vec![0.9, 0.2, 0.3, 0.1])?;
+/// let labels = Tensor::i32([4], vec![1, 1, 0, 1])?;
+/// let mut metric = recall(2, Average::Class(1));
+/// metric.update(&scores, &labels)?;
+/// assert_eq!(metric.value(), 1.0 / 3.0);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 pub fn recall(classes: usize, average: Average) -> ClassScore {
     ClassScore { kind: Kind::Recall, average, matrix: ConfusionMatrix::new(classes) }
 }
 /// The harmonic mean of precision and recall.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Average, Metric, f1};
+///
+/// // a precision of 1, a recall of a third
+/// let scores = Tensor::f32([4, 1], vec![0.9, 0.2, 0.3, 0.1])?;
+/// let labels = Tensor::i32([4], vec![1, 1, 0, 1])?;
+/// let mut metric = f1(2, Average::Class(1));
+/// metric.update(&scores, &labels)?;
+/// assert_eq!(metric.value(), 0.5);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 pub fn f1(classes: usize, average: Average) -> ClassScore {
     ClassScore { kind: Kind::F1, average, matrix: ConfusionMatrix::new(classes) }
 }

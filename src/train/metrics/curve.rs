@@ -9,6 +9,17 @@ use crate::types::TensorType;
 /// the ROC curve (Hanley & McNeil 1982). Takes one score a sample, or two, of which the second minus the first
 /// counts. It is exact and keeps every score, where Keras's goes by 200 thresholds. NaN while a class has no sample,
 /// and when a score is.
+///
+/// ```
+/// use outrigger::Tensor;
+/// use outrigger::train::metrics::{Auc, Metric};
+///
+/// // of the four pairs of a one and a zero three are in order
+/// let mut auc = Auc::new();
+/// auc.update(&Tensor::f32([4, 1], vec![0.9, 0.4, 0.6, 0.1])?, &Tensor::i32([4], vec![1, 1, 0, 0])?)?;
+/// assert_eq!(auc.value(), 0.75);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Auc {
     scores: [Vec<f32>; 2],

@@ -140,7 +140,8 @@ impl Model {
     /// optimizer before are forgotten.
     ///
     /// # Errors
-    /// [`Error::Option`] for losses that do not fit the outputs; [`Error::UnknownName`] for an output that is not there.
+    /// [`Error::Option`] for losses that do not fit the outputs, and for options of the optimizer out of range;
+    /// [`Error::UnknownName`] for an output that is not there. The model is then as before.
     pub fn compile(
         &mut self,
         optimizer: impl Into<Tuned>,
@@ -148,13 +149,14 @@ impl Model {
         metrics: impl Into<Metrics>,
     ) -> Result<(), Error> {
         let (tuned, objectives) = (optimizer.into(), loss.into());
+        tuned.check()?;
         let outputs = self.network.output_names();
         let places = objectives.places(&outputs)?;
         let meters = Meters::new(&outputs, &places, metrics.into())?;
         self.programs.forget();
         self.programs.drop_states(is_training_state)?;
         self.compiled = Some(Compiled { tuned, objectives, places, meters });
-        self.steps = 0;
+        (self.steps, self.begun, self.targets) = (0, None, None);
         Ok(())
     }
 

@@ -1,9 +1,15 @@
-//! Where batches come from: a data set, a loader with transforms, or a function that makes tensors.
+//! Where batches come from: a data set, a loader with transforms, tensors in memory, or a function that makes tensors.
+//!
+//! ```text
+//!   Dataset ─▶ DataLoader ─▶ Batch ──────────┐
+//!   (inputs, targets) ─▶ rows ─▶ tensors ────┼──▶ Item, one a step
+//!   generator(epoch) ──────────▶ tensors ────┘
+//! ```
 
 use std::sync::Arc;
 
 use super::FitOptions;
-use crate::data::{Batch, DataLoader, Dataset, Flow, LoaderOptions};
+use crate::data::{Batch, DataLoader, Dataset, Flow, LoaderOptions, Random};
 use crate::error::Error;
 use crate::tensor::Tensor;
 
@@ -12,8 +18,9 @@ type Tensors = (Vec<Tensor>, Vec<Tensor>);
 /// Makes the batches of an epoch.
 type Generate = dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Tensors, Error>>>;
 
-/// What a model is trained, measured or run on. A [`Dataset`] and a reference to a [`DataLoader`] are turned into it;
-/// a loader keeps its own batch size, order and threads.
+/// What a model is trained, measured or run on. A [`Dataset`], a reference to a [`DataLoader`], and tensors are turned
+/// into it: `(inputs, targets)`, each a tensor or an array of several, or inputs alone to predict. Tensors have the
+/// samples in front and then the axes of the network's shapes. A loader keeps its own batch size, order and threads.
 #[derive(Clone)]
 pub struct Batches(Kind);
 
@@ -21,6 +28,7 @@ pub struct Batches(Kind);
 enum Kind {
     Data(Arc<dyn Dataset>),
     Loader(DataLoader),
+    Memory(Arc<Tensors>),
     Generator(Arc<Generate>),
 }
 
@@ -43,6 +51,27 @@ impl From<DataLoader> for Batches {
 impl From<Flow> for Batches {
     fn from(flow: Flow) -> Batches {
         flow.loader().into()
+    }
+}
+
+impl From<Tensor> for Batches {
+    fn from(inputs: Tensor) -> Batches {
+        [inputs].into()
+    }
+}
+impl<const N: usize> From<[Tensor; N]> for Batches {
+    fn from(inputs: [Tensor; N]) -> Batches {
+        (inputs, []).into()
+    }
+}
+impl From<(Tensor, Tensor)> for Batches {
+    fn from((inputs, targets): (Tensor, Tensor)) -> Batches {
+        ([inputs], [targets]).into()
+    }
+}
+impl<const N: usize, const M: usize> From<([Tensor; N], [Tensor; M])> for Batches {
+    fn from((inputs, targets): ([Tensor; N], [Tensor; M])) -> Batches {
+        Batches(Kind::Memory(Arc::new((inputs.into(), targets.into()))))
     }
 }
 
@@ -70,6 +99,7 @@ impl Batches {
                 Source::Loader(DataLoader::new(data.clone(), options)?)
             }
             Kind::Loader(loader) => Source::Loader(loader.clone()),
+            Kind::Memory(tensors) => Source::Memory(Rows::new(tensors.clone(), options)?),
             Kind::Generator(generate) => Source::Generator(generate.clone()),
         })
     }
@@ -78,7 +108,47 @@ impl Batches {
 /// Makes the batches of any epoch.
 pub(super) enum Source {
     Loader(DataLoader),
+    Memory(Rows),
     Generator(Arc<Generate>),
+}
+
+/// Tensors whose rows are samples.
+pub(super) struct Rows {
+    tensors: Arc<Tensors>,
+    samples: usize,
+    batch_size: usize,
+    /// What the order is drawn from, if it is.
+    seed: Option<u64>,
+}
+
+impl Rows {
+    fn new(tensors: Arc<Tensors>, options: &FitOptions) -> Result<Rows, Error> {
+        let misfit = |option: &str, reason: String| Err(Error::Option { option: option.to_string(), reason });
+        let count = |tensor: &Tensor| tensor.shape().0.first().copied();
+        let (inputs, targets) = &*tensors;
+        let samples = inputs.first().and_then(count).unwrap_or(0);
+        if options.batch_size == 0 || samples == 0 {
+            let reason = format!("needs at least one, of data with at least one; got {}", options.batch_size);
+            return misfit("batch_size", format!("{reason} and {samples} samples"));
+        }
+        if let Some(other) = inputs.iter().chain(targets).find(|tensor| count(tensor) != Some(samples)) {
+            return misfit("data", format!("all tensors have a row a sample, {samples}; got {}", other.shape()));
+        }
+        let seed = options.shuffle.then_some(options.seed);
+        Ok(Rows { tensors, samples, batch_size: options.batch_size, seed })
+    }
+    fn batches(&self, epoch: u64) -> impl Iterator<Item = Result<Tensors, Error>> + '_ {
+        let mut order: Vec<usize> = (0..self.samples).collect();
+        if let Some(seed) = self.seed {
+            Random::order(seed, epoch).shuffle(&mut order);
+        }
+        let starts = (0..self.samples).step_by(self.batch_size);
+        starts.map(move |start| {
+            let batch = &order[start..self.samples.min(start + self.batch_size)];
+            let of = |tensors: &[Tensor]| tensors.iter().map(|tensor| tensor.rows(batch)).collect::<Result<_, _>>();
+            Ok((of(&self.tensors.0)?, of(&self.tensors.1)?))
+        })
+    }
 }
 
 /// A batch of either kind.
@@ -92,12 +162,14 @@ impl Source {
     pub(super) fn steps(&self) -> Option<usize> {
         match self {
             Source::Loader(loader) => Some(loader.batches()),
+            Source::Memory(rows) => Some(rows.samples.div_ceil(rows.batch_size)),
             Source::Generator(_) => None,
         }
     }
     pub(super) fn epoch(&self, epoch: u64) -> Box<dyn Iterator<Item = Result<Item, Error>> + '_> {
         match self {
             Source::Loader(loader) => Box::new(loader.epoch(epoch).map(|batch| Ok(Item::Batch(batch?)))),
+            Source::Memory(rows) => Box::new(rows.batches(epoch).map(|tensors| tensors.map(Item::Tensors))),
             Source::Generator(generate) => Box::new(generate(epoch).map(|tensors| tensors.map(Item::Tensors))),
         }
     }

@@ -25,6 +25,13 @@ impl Numbers<'_> {
             Numbers::I32(values) => session.set_i32(name, values),
         }
     }
+    /// A copy that borrows nothing.
+    pub(super) fn to_static(&self) -> Numbers<'static> {
+        match self {
+            Numbers::F32(values) => Numbers::F32(Cow::Owned(values.to_vec())),
+            Numbers::I32(values) => Numbers::I32(Cow::Owned(values.to_vec())),
+        }
+    }
 }
 
 /// Inputs and targets of one step.
@@ -94,8 +101,7 @@ impl<'a> Feed<'a> {
 
     /// What a program with a loss must be compiled for to take this.
     pub(super) fn task(&self) -> Task {
-        let of = |t: &Tensor| (t.dtype(), t.shape().0.get(1..).unwrap_or_default().to_vec());
-        Task { batch: self.batch, targets: self.targets.iter().map(of).collect(), weighted: self.weights.is_some() }
+        Task { batch: self.batch, targets: types(&self.targets), weighted: self.weights.is_some() }
     }
 
     /// Gives a program its inputs.
@@ -111,6 +117,11 @@ impl<'a> Feed<'a> {
     }
 }
 
+/// Type and shape of targets, without the batch.
+pub(super) fn types(targets: &[Tensor]) -> Vec<(DType, Vec<usize>)> {
+    targets.iter().map(|t| (t.dtype(), t.shape().0.get(1..).unwrap_or_default().to_vec())).collect()
+}
+
 /// What a loader's batch has to compare with: numbers, or classes, or nothing.
 pub(super) fn targets(batch: &Batch) -> Result<Vec<Tensor>, Error> {
     let n = batch.len();
@@ -118,6 +129,24 @@ pub(super) fn targets(batch: &Batch) -> Result<Vec<Tensor>, Error> {
         return Ok(vec![Tensor::f32([n, batch.targets.len() / n.max(1)], batch.targets.clone())?]);
     }
     if batch.labels.is_empty() { Ok(Vec::new()) } else { Ok(vec![Tensor::i32([n], batch.labels.clone())?]) }
+}
+
+/// A target of a loss that compares element by element, where it must be changed to be so compared: whole numbers
+/// become floats, and `[n]` becomes `[n, 1]` if the output is, as Keras does.
+pub(super) fn elementwise(target: &Tensor, output: &Symbol) -> Result<Option<Tensor>, Error> {
+    let mut shape = target.shape().0.clone();
+    let column = output.shape().split_last().filter(|&(&last, rest)| last == 1 && shape.get(1..) == Some(rest));
+    if column.is_some() {
+        shape.push(1);
+    } else if target.dtype() == DType::F32 {
+        return Ok(None);
+    }
+    let values = match target.data() {
+        Data::F32(values) => values.clone(),
+        Data::I32(values) => values.iter().map(|&x| x as f32).collect(),
+        Data::U8(values) => values.iter().map(|&x| f32::from(x)).collect(),
+    };
+    Tensor::f32(shape, values).map(Some)
 }
 
 /// A target as its output lies in memory, where that differs from its shape.

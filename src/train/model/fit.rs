@@ -135,9 +135,11 @@ impl Model {
             }
             let mut logs = self.logs()?;
             if let Some(validation) = &validation {
+                callbacks.iter_mut().try_for_each(|c| c.on_test_begin(self))?;
                 for (name, value) in self.evaluate_source(validation, options.validation_steps)?.values() {
                     logs.set(&format!("val_{name}"), *value);
                 }
+                callbacks.iter_mut().try_for_each(|c| c.on_test_end(self))?;
             }
             self.epochs += 1;
             callbacks.iter_mut().try_for_each(|c| c.on_epoch_end(self, epoch, &mut logs))?;
@@ -157,7 +159,23 @@ impl Model {
         self.epochs = epochs;
     }
 
-    /// Loss and metrics over all of the data, in evaluation.
+    /// Loss and metrics over all of the data, in evaluation. Metrics start anew, so not within an epoch of
+    /// [`Model::fit`].
+    ///
+    /// ```
+    /// # use outrigger::prelude::*;
+    /// # fn main() -> Result<(), Error> {
+    /// let x = Input::keras("x", [2]);
+    /// let mut model = Model::new(&x, &Dense::new(3).call(&x)?)?;
+    /// model.compile(Adam::default(), Loss::cross_entropy(), [Accuracy::new()])?;
+    /// let points = Tensor::f32([4, 2], vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])?;
+    /// let labels = Tensor::i32([4], vec![0, 1, 2, 0])?;
+    /// let logs = model.evaluate((points.clone(), labels), 3)?;
+    /// assert!(logs.get("accuracy").is_some() && logs.get("loss").is_some());
+    /// assert_eq!(model.predict(points, 3)?[0].shape().0, [4, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Model::test_on_batch`]; [`Error::Data`].
@@ -225,7 +243,7 @@ impl FitOptions {
     }
 }
 
-/// What each sample counts, by its class: a label, or the largest of a row.
+/// What each sample counts, by its class: a label, the largest of a row, or for one number 1 above a half.
 fn weights(targets: &[Tensor], class_weight: &[(usize, f32)]) -> Result<Vec<f32>, Error> {
     let of = |class: usize| class_weight.iter().find(|(known, _)| *known == class).map_or(1.0, |&(_, weight)| weight);
     if let [target] = targets {
@@ -235,6 +253,7 @@ fn weights(targets: &[Tensor], class_weight: &[(usize, f32)]) -> Result<Vec<f32>
                 let rows = values.chunks_exact(*classes);
                 return Ok(rows.map(|row| of(crate::train::metrics::argmax(row))).collect());
             }
+            (_, Some(values), [_] | [_, 1]) => return Ok(values.iter().map(|&x| of(usize::from(x > 0.5))).collect()),
             _ => {}
         }
     }

@@ -9,6 +9,7 @@
 //! A program is compiled when its batch size first comes, and kept: the last, smaller batch of an epoch has one of its
 //! own, nothing is dropped and no sample counts twice.
 
+use std::fmt;
 use std::sync::Arc;
 
 use outrigger_runtime::Team;
@@ -90,6 +91,21 @@ pub struct Model {
     stop: bool,
 }
 
+/// The network and how far its training is; no weights.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("network", &self.network.name())
+            .field("form", &self.form())
+            .field("inputs", &self.network.input_names())
+            .field("outputs", &self.network.output_names())
+            .field("compiled", &self.compiled.is_some())
+            .field("steps", &self.steps)
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Model {
     /// A network from its inputs and outputs, with initial weights.
     ///
@@ -100,9 +116,21 @@ impl Model {
     }
     /// A network from a module (a struct, or a [`Sequential`](crate::nn::Sequential)) and its input.
     ///
+    /// ```
+    /// use outrigger::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let layers = Sequential::new().add(Flatten::new()).add(Linear::new(4)).add(ReLU::new()).add(Linear::new(2));
+    /// let mut model = Model::from_module(&layers, Input::torch("images", [1, 3, 3]))?;
+    /// let images = Tensor::full([5, 1, 3, 3], 0.5);
+    /// assert_eq!(model.predict(images, 2)?[0].shape().0, [5, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Network::of`] and [`Model::of`].
-    pub fn from_module(input: Symbol, module: &(impl Module + ?Sized)) -> Result<Model, Error> {
+    pub fn from_module(module: &(impl Module + ?Sized), input: Symbol) -> Result<Model, Error> {
         Model::of(Network::of(module, input)?, ModelOptions::default())
     }
     /// A network with initial weights.
@@ -183,6 +211,16 @@ impl Model {
     pub fn set_learning_rate(&mut self, lr: f64) -> Result<(), Error> {
         self.compiled_mut()?.tuned.lr = lr;
         Ok(())
+    }
+
+    /// Exchanges every parameter with the average that [`Tuned::ema`](crate::train::optimizer::Tuned::ema) keeps of it:
+    /// to evaluate, predict or save with the averages. Call it again before more training. During
+    /// [`Model::fit`], [`SwapEMAWeights`](crate::train::callback::SwapEMAWeights) does so for every validation.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a model without averages: compiled without them, or before its first step.
+    pub fn swap_ema(&mut self) -> Result<(), Error> {
+        crate::train::swap_ema(self.store())
     }
 
     /// The compiled step for batches of `batch` samples, if it has been needed.

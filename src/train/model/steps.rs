@@ -124,17 +124,30 @@ pub(super) fn settle<'a>(
     network: &Network,
     compiled: &Compiled,
 ) -> Result<(Feed<'a>, Task), Error> {
-    if feed.targets.len() != compiled.places.len() {
-        let reason = format!("{} losses take a target each, got {}", compiled.places.len(), feed.targets.len());
+    settle_targets(&mut feed.targets, network, compiled)?;
+    let task = feed.task();
+    Ok((feed, task))
+}
+
+/// Targets as the losses' programs take them.
+pub(super) fn settle_targets(targets: &mut [Tensor], network: &Network, compiled: &Compiled) -> Result<(), Error> {
+    let (places, objectives) = (&compiled.places, &compiled.objectives.0);
+    if targets.len() != places.len() {
+        let reason = format!("{} losses take a target each, got {}", places.len(), targets.len());
         return Err(Error::Option { option: "targets".to_string(), reason });
     }
-    for (target, &place) in feed.targets.iter_mut().zip(&compiled.places) {
-        if let Some(native) = super::feed::native(target, &network.outputs()[place])? {
+    for ((target, &place), objective) in targets.iter_mut().zip(places).zip(objectives) {
+        let output = &network.outputs()[place];
+        if objective.known().is_some_and(|loss| !loss.is_over_classes())
+            && let Some(numbers) = super::feed::elementwise(target, output)?
+        {
+            *target = numbers;
+        }
+        if let Some(native) = super::feed::native(target, output)? {
             *target = native;
         }
     }
-    let task = feed.task();
-    Ok((feed, task))
+    Ok(())
 }
 
 fn set(session: &mut Session, feed: &Feed<'_>, network: &Network, compiled: &Compiled) -> Result<(), Error> {

@@ -10,9 +10,9 @@
 
 use super::Model;
 use super::compile::Compiled;
-use super::feed::Feed;
+use super::feed::{Feed, Numbers};
 use super::programs::Purpose;
-use super::steps::{outputs, settle, target_names, with_loss};
+use super::steps::{outputs, settle, settle_targets, target_names, with_loss};
 use crate::data::Batch;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -76,6 +76,14 @@ pub(super) struct Begun {
     mode: Mode,
     /// Whether the loss is known, so that gradients can follow.
     measured: bool,
+    /// What it takes to begin anew, while the types of the targets are a guess.
+    guess: Option<Guess>,
+}
+
+/// What a forward pass was given, and the weights and statistics before it.
+struct Guess {
+    inputs: Vec<Numbers<'static>>,
+    weights: Vec<(String, Tensor)>,
 }
 
 impl Model {
@@ -99,17 +107,26 @@ impl Model {
             return self.predict_feed(&feed);
         }
         let targets = self.expected_targets(&feed)?;
+        let guess = match feed.targets.is_empty() && self.targets.is_none() {
+            true => {
+                let inputs = feed.inputs.iter().map(Numbers::to_static).collect();
+                Some(Guess { inputs, weights: self.snapshot()? })
+            }
+            false => None,
+        };
         let task = Task { batch: feed.batch, targets, weighted: false };
-        self.begin(task, &feed)
+        let (begun, outputs) = self.begin(task, self.mode, &feed)?;
+        self.begun = Some(Begun { guess, ..begun });
+        Ok(outputs)
     }
 
     /// Runs the outputs' part of the program for `task`.
-    fn begin(&mut self, task: Task, feed: &Feed<'_>) -> Result<Vec<Tensor>, Error> {
-        let Model { network, programs, compiled, mode, .. } = self;
+    fn begin(&mut self, task: Task, mode: Mode, feed: &Feed<'_>) -> Result<(Begun, Vec<Tensor>), Error> {
+        let Model { network, programs, compiled, .. } = self;
         let compiled = compiled.as_ref().ok_or_else(super::compile::not_compiled)?;
-        let session = programs.session(purpose(&task, *mode), || {
-            let (forward, loss) = with_loss(network, compiled, &task, *mode)?;
-            if *mode == Mode::Train { gradient_graph(forward, loss) } else { Ok(forward) }
+        let session = programs.session(purpose(&task, mode), || {
+            let (forward, loss) = with_loss(network, compiled, &task, mode)?;
+            if mode == Mode::Train { gradient_graph(forward, loss) } else { Ok(forward) }
         })?;
         feed.set_inputs(session, &network.input_names())?;
         session.start();
@@ -120,12 +137,11 @@ impl Model {
                 early |= session.reads_until(output, &target)?;
             }
         }
-        let begun = Begun { task, mode: *mode, measured: false };
         let session = if early {
             // a kernel makes an output and part of the loss: the outputs come from a program without one
             let batch = feed.batch;
             let session = programs.session(Purpose::Forward(batch), || {
-                let mut graph = network.graph(batch, begun.mode)?;
+                let mut graph = network.graph(batch, mode)?;
                 graph.drop_updates();
                 Ok(graph)
             })?;
@@ -137,15 +153,16 @@ impl Model {
             session
         };
         let outputs = outputs(session, network)?;
-        self.begun = Some(begun);
-        Ok(outputs)
+        Ok((Begun { task, mode, measured: false, guess: None }, outputs))
     }
 
     /// The types of the targets: those that a loader's batch has beside its inputs, those of the last loss, or what the
     /// losses usually take.
     fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
         if !feed.targets.is_empty() {
-            return Ok(feed.task().targets);
+            let mut targets = feed.targets.clone();
+            settle_targets(&mut targets, &self.network, self.compiled()?)?;
+            return Ok(super::feed::types(&targets));
         }
         self.usual_targets()
     }
@@ -172,20 +189,27 @@ impl Model {
     /// The loss of the batch that [`Model::forward`] was called with.
     ///
     /// The program holds the loss, so the types of the targets are known before them: from the loader's batch that the
-    /// forward pass was given, else from the step before, and in the first step they are class indices for
-    /// [`Loss::CrossEntropy`] and [`Loss::Nll`], and numbers shaped as the output for others.
+    /// forward pass was given, else from the step before. In the first step they are taken to be class indices for
+    /// [`Loss::CrossEntropy`] and [`Loss::Nll`], and numbers shaped as the output for others; where they are something
+    /// else, that forward pass is run again with a program for them.
     ///
     /// # Errors
     /// [`Error::Option`] without a forward pass, and for targets that do not fit; [`Error::Label`].
     pub fn loss(&mut self, targets: &(impl Tensors + ?Sized)) -> Result<f32, Error> {
-        let Some(begun) = self.begun.take() else { return Err(out_of_order("loss", "forward")) };
-        let Model { network, programs, compiled, .. } = self;
-        let compiled = compiled.as_ref().ok_or_else(super::compile::not_compiled)?;
+        let Some(mut begun) = self.begun.take() else { return Err(out_of_order("loss", "forward")) };
         let feed = Feed { batch: begun.task.batch, inputs: Vec::new(), targets: targets.targets()?, weights: None };
-        let (feed, task) = settle(feed, network, compiled)?;
+        let (feed, task) = settle(feed, &self.network, self.compiled()?)?;
+        let guess = begun.guess.take();
+        if guess.is_some() || task != begun.task {
+            self.targets = Some(task.targets.clone());
+        }
+        if let Some(Guess { inputs, weights }) = guess.filter(|_| task != begun.task) {
+            self.restore_snapshot(&weights)?;
+            let again = Feed { batch: task.batch, inputs, targets: Vec::new(), weights: None };
+            (begun, _) = self.begin(task.clone(), begun.mode, &again)?;
+        }
         if task != begun.task {
             // the program was made for other targets
-            self.targets = Some(task.targets.clone());
             let shown = |task: &Task| format!("{:?}", task.targets);
             let reason = format!(
                 "the forward pass expected targets of {}, got {}; from the next one on these are expected",
@@ -194,6 +218,8 @@ impl Model {
             );
             return Err(Error::Option { option: "targets".to_string(), reason });
         }
+        let Model { network, programs, compiled, .. } = self;
+        let compiled = compiled.as_ref().ok_or_else(super::compile::not_compiled)?;
         let session = programs.session(purpose(&task, begun.mode), || Err(out_of_order(WEIGHTS, "forward")))?;
         feed.set_targets(session, &target_names(network, compiled))?;
         session.run_until(LOSS)?;
@@ -216,7 +242,7 @@ impl Model {
     /// [`Error::Option`] without a loss in training mode.
     pub fn backward(&mut self) -> Result<(), Error> {
         match self.begun.take() {
-            Some(Begun { task, mode: Mode::Train, measured: true }) => {
+            Some(Begun { task, mode: Mode::Train, measured: true, .. }) => {
                 let purpose = purpose(&task, Mode::Train);
                 self.programs.session(purpose, || Err(out_of_order("backward", "forward")))?.finish()
             }

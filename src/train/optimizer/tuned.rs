@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
+use super::kinds::check_magnitude;
 use super::{Adagrad, Adam, AdamW, Lion, Optimizer, ParameterGroup, RmsProp, Sgd, TrainingOptions};
 
 /// An optimizer as a [`Model`](crate::train::Model) takes it.
@@ -36,6 +39,11 @@ impl Tuned {
     #[must_use]
     pub fn ema(self, decay: f64) -> Tuned {
         Tuned { ema: Some(decay), ..self }
+    }
+    /// Refuses numbers that make no sense.
+    pub(in crate::train) fn check(&self) -> Result<(), Error> {
+        check_magnitude("lr", self.lr)?;
+        self.training().check()
     }
     /// What a training graph is made with.
     pub(in crate::train) fn training(&self) -> TrainingOptions {
