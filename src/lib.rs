@@ -86,6 +86,8 @@
 pub mod autodiff;
 #[cfg(feature = "criterion")]
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod codegen;
 pub mod compile;
 pub mod data;

@@ -23,6 +23,7 @@ mod compile;
 mod data;
 mod feed;
 mod files;
+mod finite;
 mod fit;
 mod objective;
 mod programs;
@@ -31,6 +32,8 @@ mod torch;
 
 pub use compile::Metrics;
 pub use data::Batches;
+pub use finite::NonFinite;
+pub(in crate::train) use finite::non_finite;
 pub use fit::{FitOptions, Logs};
 pub use objective::{LossFunction, Objective, Objectives};
 pub use torch::Tensors;
@@ -48,6 +51,8 @@ pub struct ModelOptions {
     pub seed: u64,
     /// Worker threads; `None` takes the cores that the process may use.
     pub threads: Option<usize>,
+    /// What happens when a loss is a NaN or an infinity. Default: training goes on.
+    pub non_finite: NonFinite,
 }
 
 /// A network with weights.
@@ -78,6 +83,7 @@ pub struct Model {
     network: Network,
     programs: Programs,
     compiled: Option<Compiled>,
+    non_finite: NonFinite,
     mode: Mode,
     begun: Option<Begun>,
     /// Types of the targets that the last loss was given.
@@ -112,6 +118,7 @@ impl Model {
             network,
             programs,
             compiled: None,
+            non_finite: options.non_finite,
             mode: Mode::Train,
             begun: None,
             targets: None,
@@ -173,6 +180,11 @@ impl Model {
     pub fn set_learning_rate(&mut self, lr: f64) -> Result<(), Error> {
         self.compiled_mut()?.tuned.lr = lr;
         Ok(())
+    }
+
+    /// Goes on behind so many steps of an earlier run.
+    pub(in crate::train) fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// The compiled step for batches of `batch` samples, if it has been needed.

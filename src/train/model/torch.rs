@@ -135,7 +135,7 @@ impl Model {
 
     /// The types of the targets: those that a loader's batch has beside its inputs, those of the last loss, or what the
     /// losses usually take.
-    fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
+    pub(super) fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
         let compiled = self.compiled()?;
         if !feed.targets.is_empty() {
             return Ok(feed.task().targets);
