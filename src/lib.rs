@@ -20,7 +20,7 @@
 //! | show, draw and log a run | [`train::log`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | define a network of layers | [`nn`]: `Sequential`, layers called on symbols, `Module`; [`prelude`] |
-//! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
+//! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Recipe`], `outrigger train` |
 //! | take another known network | [`models::by_name`] |
 //! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
 //! | deploy a network | [`export::inference::InferenceGraph`] |

@@ -148,7 +148,8 @@ fn report(files: &[PathBuf], note: Option<String>, json: bool) -> Result<(), Err
     });
     let sized: Vec<(String, u64)> = sized.collect::<Result<_, Error>>()?;
     if json {
-        let files: Vec<_> = sized.iter().map(|(file, bytes)| serde_json::json!({ "file": file, "bytes": bytes })).collect();
+        let files: Vec<_> =
+            sized.iter().map(|(file, bytes)| serde_json::json!({ "file": file, "bytes": bytes })).collect();
         return say_json(&serde_json::json!({ "files": files, "certificate": note }));
     }
     sized.iter().try_for_each(|(file, bytes)| say(format_args!("{file}: {bytes} bytes")))?;
@@ -193,7 +194,8 @@ impl Args {
     fn object(&self, network: &Chosen, out: &Path) -> Result<[PathBuf; 2], Error> {
         let name = out.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = name.filter(|_| out.extension().is_some_and(|e| e == "a"));
-        let name = name.ok_or_else(|| misuse("--out", format!("takes NAME.a for native code, got {}", out.display())))?;
+        let name =
+            name.ok_or_else(|| misuse("--out", format!("takes NAME.a for native code, got {}", out.display())))?;
         let dir = match out.parent() {
             Some(dir) if dir != Path::new("") => dir,
             _ => Path::new("."),

@@ -125,7 +125,9 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         complain(&format!("{} (see outrigger{command} --help)", one_line(what)));
     } else {
         // no command at all: clap answers with the help
-        complain("a command is needed: train, eval, predict, summary, bench, inspect, export, convert or completions (see outrigger --help)");
+        complain(
+            "a command is needed: train, eval, predict, summary, bench, inspect, export, convert or completions (see outrigger --help)",
+        );
     }
     ExitCode::from(USAGE)
 }

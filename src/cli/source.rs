@@ -94,7 +94,9 @@ impl Source {
     pub(super) fn require_weights(&self, command: &str) -> Result<(), Error> {
         match self.weights {
             Some(_) => Ok(()),
-            None => Err(misuse("--weights", format!("{command} needs trained weights; outrigger train --save makes some"))),
+            None => {
+                Err(misuse("--weights", format!("{command} needs trained weights; outrigger train --save makes some")))
+            }
         }
     }
 
@@ -137,8 +139,9 @@ impl Source {
 
 /// What a file says of its network.
 fn recipe(file: &WeightFile) -> Result<(Recipe, u64), Error> {
-    Recipe::from_file(file)
-        .map_err(|_| file.error("does not say which network it is of, as those of train --save do; name it with --model"))
+    Recipe::from_file(file).map_err(|_| {
+        file.error("does not say which network it is of, as those of train --save do; name it with --model")
+    })
 }
 
 impl Chosen {

@@ -97,7 +97,8 @@ fn tensors(file: &WeightFile, json: bool) -> Result<(), Error> {
     let shapes: Vec<(&str, Vec<usize>)> =
         file.names().map(|name| Ok((name, file.shape(name)?.0.clone()))).collect::<Result<_, Error>>()?;
     if json {
-        let shapes: Vec<_> = shapes.iter().map(|(name, shape)| serde_json::json!({ "name": name, "shape": shape })).collect();
+        let shapes: Vec<_> =
+            shapes.iter().map(|(name, shape)| serde_json::json!({ "name": name, "shape": shape })).collect();
         return say_json(&serde_json::json!({ "tensors": shapes }));
     }
     shapes.iter().try_for_each(|(name, shape)| say(format_args!("{name} {shape:?}")))?;

@@ -51,7 +51,8 @@ pub fn listings(planned: &Planned, settings: Settings) -> Result<Vec<Listing>, E
     let lowered = lower_all(planned, settings)?;
     let Units { units, tiles, called } = units(&lowered);
     let named = planned.prepare.iter().chain(&planned.steps).zip(&lowered);
-    let calls: Vec<_> = named.flat_map(|(step, lowered)| Lowered::all(lowered).map(|call| (&step.name, call))).collect();
+    let calls: Vec<_> =
+        named.flat_map(|(step, lowered)| Lowered::all(lowered).map(|call| (&step.name, call))).collect();
     let mut contexts = (FunctionBuilderContext::new(), Context::new());
     let mut code = |unit: &Unit<'_>, index: u32| {
         let leaves = emit_unit(&host, settings.isa, unit, index, &tiles, &mut contexts)?;
@@ -86,8 +87,13 @@ pub fn listings(planned: &Planned, settings: Settings) -> Result<Vec<Listing>, E
         for leaf in &leaves {
             functions.push(Function { name: format!("{leaf:?}"), assembly: disassemble(&leaf.assemble()?) });
         }
-        let listing =
-            Listing { steps: vec![(*step).clone()], kind: call.kind, nest: format!("{:#?}", call.kernel), clif, functions };
+        let listing = Listing {
+            steps: vec![(*step).clone()],
+            kind: call.kind,
+            nest: format!("{:#?}", call.kernel),
+            clif,
+            functions,
+        };
         listings.push((index, listing));
     }
     Ok(listings.into_iter().map(|(_, listing)| listing).collect())

@@ -2,9 +2,9 @@
 //! [`formats`](crate::formats).
 //!
 //! ```text
-//!   Recipe ─▶ Model, Optimizer, DataLoader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
-//!      ▲                                     ▲ restore, save
-//!      └──────── WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
+//!   Network, Optimizer, Loss ─▶ Model { programs by batch size, Store, Team } ◀─ batches ─ DataLoader, Dataset
+//!      ▲ compile                  ▲ restore, save     └─ fit ─▶ callbacks, History
+//!   Recipe ◀─▶ WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
 //! ```
 
 pub mod callback;
@@ -15,7 +15,6 @@ mod model;
 pub mod optimizer;
 mod recipe;
 pub mod schedule;
-mod trainer;
 
 pub use crate::formats::{Layout, Restore, Storage, WeightFile};
 pub use callback::Callback;
@@ -25,4 +24,3 @@ pub use model::{
 };
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
-pub use trainer::{Outcome, Trainer, TrainerOptions};
