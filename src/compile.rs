@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use outrigger_runtime::{Constant, Plan, Profile, StateSlot, StepProfile, Team};
 
+#[cfg(feature = "cli")]
+use crate::codegen::Listing;
 use crate::codegen::{self, Choice, Convolution, Isa, Settings};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -63,6 +65,9 @@ pub struct Program {
     report: Report,
     summary: Summary,
     convolutions: Vec<Choice>,
+    /// What the code was made for.
+    #[cfg(feature = "cli")]
+    settings: Settings,
 }
 
 /// Compiles `graph`.
@@ -76,7 +81,8 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let (graph, mut report) = passes::optimise(graph, &options.passes)?;
     let graph = passes::at_precision(graph, options.precision, &mut report)?;
     let planned = plan::plan(&graph)?;
-    let kernels = codegen::generate(&planned, Settings { isa, convolution: options.convolution })?;
+    let settings = Settings { isa, convolution: options.convolution };
+    let kernels = codegen::generate(&planned, settings)?;
     let code_bytes = kernels.code.bytes;
     let plan = Plan {
         name: planned.name.clone(),
@@ -115,7 +121,15 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
         time = ?summary.compile_time,
         "compiled"
     );
-    Ok(Program { planned, plan: Arc::new(plan), report, summary, convolutions: kernels.convolutions })
+    Ok(Program {
+        planned,
+        plan: Arc::new(plan),
+        report,
+        summary,
+        convolutions: kernels.convolutions,
+        #[cfg(feature = "cli")]
+        settings,
+    })
 }
 
 impl Program {
@@ -143,6 +157,14 @@ impl Program {
             };
         }
         text
+    }
+    /// The text of every distinct kernel: loop nest, CLIF, disassembly. They are compiled once more for it.
+    ///
+    /// # Errors
+    /// As [`compile`].
+    #[cfg(feature = "cli")]
+    pub fn listings(&self) -> Result<Vec<Listing>, Error> {
+        codegen::listings(&self.planned, self.settings)
     }
     /// Sizes.
     pub fn summary(&self) -> &Summary {

@@ -20,7 +20,7 @@
 //! | show, draw and log a run | [`train::log`] |
 //! | compile, run | [`compile()`], [`Options`], [`Session`], [`Store`] |
 //! | define a network of layers | [`nn`]: `Sequential`, layers called on symbols, `Module`; [`prelude`] |
-//! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Trainer`] |
+//! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Recipe`], `outrigger train` |
 //! | take another known network | [`models::by_name`] |
 //! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
 //! | look at a model, keep it | [`nn::Network::summary`], [`train::Model::cost`], [`train::Model::save`], [`nn::Network::to_json`] |
@@ -87,6 +87,8 @@
 pub mod autodiff;
 #[cfg(feature = "criterion")]
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod codegen;
 pub mod compile;
 pub mod data;

@@ -7,30 +7,40 @@ use outrigger::export::inference::{InferenceGraph, Samples};
 use outrigger::graph::{ConvOptions, PoolOptions};
 use outrigger::models::{Classifier, ResNetCifar, by_name};
 use outrigger::ops::{Init, Op};
-use outrigger::train::{Recipe, Storage, Trainer, TrainerOptions, WeightFile};
+use outrigger::train::{ModelOptions, Recipe, Storage, WeightFile};
 use outrigger::{DType, Error, Graph, Padding, Store, Team, Tensor, reference};
 
-/// The seed network after twenty steps on the embedded sample: running statistics are far from their first values.
-fn trained() -> &'static Trainer<ResNetCifar> {
-    &trained_and_tested().0
+/// What training leaves of a network.
+struct Trained {
+    store: Store,
+    team: Arc<Team>,
+    /// Test images that it classifies right.
+    correct: usize,
 }
 
-/// The same with the test images that it classifies right.
-fn trained_and_tested() -> &'static (Trainer<ResNetCifar>, usize) {
-    static TRAINED: OnceLock<(Trainer<ResNetCifar>, usize)> = OnceLock::new();
+impl Trained {
+    fn store(&self) -> &Store {
+        &self.store
+    }
+    fn team(&self) -> &Arc<Team> {
+        &self.team
+    }
+}
+
+/// The seed network after twenty steps on the embedded sample: running statistics are far from their first values.
+fn trained() -> &'static Trained {
+    static TRAINED: OnceLock<Trained> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let recipe = Recipe::default();
-        let options = TrainerOptions { threads: Some(2), ..TrainerOptions::default() };
-        let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), recipe.batch, options).unwrap();
-        let batches = recipe.training_batches(&Arc::new(sample().unwrap().train)).unwrap();
-        for batch in batches.epoch(0).take(20) {
+        let mut model = recipe.compile(ModelOptions { threads: Some(2), ..ModelOptions::default() }).unwrap();
+        let data = sample().unwrap();
+        for batch in recipe.training_batches(&Arc::new(data.train)).unwrap().epoch(0).take(20) {
             let batch = batch.unwrap();
-            trainer.train_step(&batch.inputs, &batch.labels, recipe.lr).unwrap();
+            model.train_step(&batch, &batch).unwrap();
         }
-        let (images, labels) = test_images();
-        let images = images.as_f32().unwrap().chunks(250 * 3072).zip(labels.chunks(250));
-        let correct = images.map(|(images, labels)| trainer.evaluate(images, labels).unwrap().correct).sum();
-        (trainer, correct)
+        let found = model.evaluate(Arc::new(data.test), 250).unwrap();
+        let correct = (750.0 * found.get("accuracy").unwrap()).round() as usize;
+        Trained { store: model.store().clone(), team: model.team().clone(), correct }
     })
 }
 
@@ -48,7 +58,7 @@ fn evaluation(batch: usize) -> Graph {
 
 #[test]
 fn the_seed_network_says_the_same_of_every_test_image() {
-    let (trainer, correct) = trained_and_tested();
+    let trainer = trained();
     let (images, labels) = test_images();
     assert_eq!(labels.len(), 750);
     let before = evaluation(100);
@@ -63,7 +73,7 @@ fn the_seed_network_says_the_same_of_every_test_image() {
         // weights of relative error 2⁻¹¹ and 2⁻⁸ at most, which average out over the products of an output
         assert!(found.largest_deviation <= relative * found.largest_output, "{storage}: {found}");
         let [old, new] = found.correct.unwrap();
-        assert_eq!(old, *correct, "the trainer's own evaluation");
+        assert_eq!(old, trainer.correct, "the model's own evaluation");
         if storage == Storage::F32 {
             assert!(found.largest_deviation < 1e-4 && found.same_class == 750 && old == new, "{found}");
         }

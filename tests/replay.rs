@@ -9,12 +9,13 @@ mod replay;
 
 use std::collections::{BTreeMap, HashMap};
 
-use outrigger::data::{Images, Split, sample};
+use outrigger::data::{Batch, Images, Split, sample};
+use outrigger::graph::Loss;
 use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::nn::Form;
 use outrigger::reference::{self, RefTensor};
 use outrigger::train::optimizer::{TrainingOptions, training_graph_with};
-use outrigger::train::{Layout, Method, ModelOptions, Trainer, TrainerOptions, WeightFile};
+use outrigger::train::{Layout, Method, Model, ModelOptions, WeightFile};
 use outrigger::types::TensorType;
 use outrigger::{DType, Error, Shape, Store, Tensor};
 
@@ -166,16 +167,18 @@ fn a_golden_tensor_of_another_shape_is_named() {
 fn the_network_trains_alike_on_any_number_of_threads() {
     let data = sample().unwrap().train;
     let train = |threads: usize| {
-        let options = TrainerOptions { seed: 3, threads: Some(threads), ..TrainerOptions::default() };
-        let mut trainer = Trainer::new(SMALL.model, Method::Adam.optimizer(Form::Torch), 10, options).unwrap();
+        let options = ModelOptions { seed: 3, threads: Some(threads), ..ModelOptions::default() };
+        let mut model = Model::of(SMALL.model.network().unwrap(), options).unwrap();
+        model.compile(Method::Adam.optimizer(Form::Torch).lr(1e-3), Loss::cross_entropy(), ()).unwrap();
         let step = |i: usize| {
             let pixels = &data.images()[i * 10 * 3072..(i + 1) * 10 * 3072];
-            let images: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
-            let labels: Vec<i32> = data.labels()[i * 10..(i + 1) * 10].iter().map(|&l| i32::from(l)).collect();
-            trainer.train_step(&images, &labels, 1e-3).unwrap().loss().to_bits()
+            let inputs = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+            let labels = data.labels()[i * 10..(i + 1) * 10].iter().map(|&l| i32::from(l)).collect();
+            let batch = Batch { shape: vec![10, 32, 32, 3], inputs, labels, targets: Vec::new() };
+            model.train_step(&batch, &batch).unwrap().to_bits()
         };
-        let losses: Vec<u64> = (0..3).map(step).collect();
-        let store = trainer.store();
+        let losses: Vec<u32> = (0..3).map(step).collect();
+        let store = model.store();
         let bytes = |name: &String| store.get(name).unwrap().to_bytes();
         (losses, store.entries().iter().map(|(name, _)| (name.clone(), bytes(name))).collect::<Vec<_>>())
     };

@@ -6,17 +6,16 @@ mod replay;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use outrigger::data::{Split, load_dir};
-use outrigger::graph::ConvOptions;
+use outrigger::data::{Array, Batch, Sample, Samples, Split, Target, load_dir};
+use outrigger::graph::Loss;
 use outrigger::models::{Classifier, ResNetCifar};
-use outrigger::nn::Form;
-use outrigger::ops::{BatchNorm, Init};
-use outrigger::reference;
+use outrigger::nn::{BatchNorm2d, Conv2d, Form, GlobalAvgPool2d, Input, Linear, Module, Network, ReLU, Symbol};
+use outrigger::train::metrics::Accuracy;
 use outrigger::train::optimizer::{
-    Optimizer, ParameterGroup, Sgd, TrainingOptions, is_training_state, training_graph_with,
+    Optimizer, ParameterGroup, Sgd, TrainingOptions, Tuned, is_training_state, training_graph_with,
 };
-use outrigger::train::{Layout, Method, ModelOptions, Outcome, Restore, Trainer, TrainerOptions, WeightFile};
-use outrigger::{DType, Error, Graph, Options, Padding, Precision, Store, Tensor};
+use outrigger::train::{Layout, Method, Model, ModelOptions, NonFinite, Recipe, Restore, WeightFile};
+use outrigger::{Error, Graph, Options, Precision, Store, Tensor, module, reference};
 
 /// Files that other frameworks made. They lie beside the repository, or where `OUTRIGGER_SHARED` says; not everyone
 /// has them, and a test that misses them says so.
@@ -212,101 +211,100 @@ fn a_file_that_is_no_golden_run_is_refused() {
     }
 }
 
-/// A network that is small enough to be trained in no time, with every kind of state: a convolution and a batch
-/// norm in front of a linear layer.
-#[derive(Clone, Copy)]
-struct Tiny;
-
 const IMAGE: [usize; 3] = [5, 4, 2];
 const CLASSES: usize = 3;
 
-impl Tiny {
-    fn graph(batch: usize, training: bool) -> Result<Graph, Error> {
-        let mut g = Graph::new("tiny");
-        let images = g.input("images", DType::F32, [batch, IMAGE[0], IMAGE[1], IMAGE[2]])?;
-        let labels = g.input("labels", DType::I32, [batch])?;
-        let weight = g.parameter("conv.weight", [3, 3, IMAGE[2], 6], Init::kaiming_uniform(9 * IMAGE[2]))?;
-        let gamma = g.parameter("bn.weight", [6], Init::ONES)?;
-        let beta = g.parameter("bn.bias", [6], Init::ZEROS)?;
-        let mean = g.buffer("bn.running_mean", DType::F32, [6], Init::ZEROS)?;
-        let var = g.buffer("bn.running_var", DType::F32, [6], Init::ONES)?;
-        let linear = g.parameter("fc.weight", [6, CLASSES], Init::kaiming_uniform(6))?;
-        let bias = g.parameter("fc.bias", [CLASSES], Init::ZEROS)?;
-        let options = ConvOptions { padding: Padding::all(1), ..ConvOptions::default() };
-        let y = g.scope("conv", |g| g.conv2d(images, weight, None, options))?;
-        let y = g.scope("bn", |g| match training {
-            true => {
-                let attributes = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
-                g.batch_norm(y, gamma, beta, [mean, var], attributes).map(|n| n.y)
-            }
-            false => g.batch_norm_eval(y, gamma, beta, [mean, var], 1e-5),
-        })?;
-        let y = g.relu(y)?;
-        let y = g.global_avg_pool(y)?;
-        let logits = g.scope("fc", |g| g.linear(y, linear, Some(bias)))?;
-        let loss = g.cross_entropy(logits, labels)?;
-        g.set_output("loss", loss)?;
-        g.set_output("logits", logits)?;
-        Ok(g)
-    }
-
-    fn trainer(seed: u64, options: TrainerOptions) -> Trainer<Tiny> {
-        let optimizer = Method::Adam.optimizer(Form::Torch);
-        Trainer::new(Tiny, optimizer, 4, TrainerOptions { seed, threads: Some(1), ..options }).unwrap()
+module! {
+    /// A network that is small enough to be trained in no time, with every kind of state: a convolution and a batch
+    /// norm in front of a linear layer.
+    struct Tiny {
+        conv: Conv2d,
+        bn: BatchNorm2d,
+        relu: ReLU,
+        pool: GlobalAvgPool2d,
+        fc: Linear,
     }
 }
 
-impl Classifier for Tiny {
-    fn training(&self, batch: usize) -> Result<Graph, Error> {
-        Tiny::graph(batch, true)
+impl Module for Tiny {
+    fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
+        let y = self.relu.call(&self.bn.call(&self.conv.call(x)?)?)?;
+        self.fc.call(&self.pool.call(&y)?)
     }
-    fn evaluation(&self, batch: usize) -> Result<Graph, Error> {
-        Tiny::graph(batch, false)
-    }
+}
+
+/// The tiny network, compiled with Adam.
+fn tiny(seed: u64, options: ModelOptions) -> Model {
+    compiled(Method::Adam.optimizer(Form::Torch).lr(0.01), ModelOptions { seed, ..options })
+}
+
+fn compiled(optimizer: impl Into<Tuned>, options: ModelOptions) -> Model {
+    let tiny = Tiny {
+        conv: Conv2d::new(6, 3).padding(1).bias(false),
+        bn: BatchNorm2d::new(),
+        relu: ReLU::new(),
+        pool: GlobalAvgPool2d::new(),
+        fc: Linear::new(CLASSES),
+    };
+    let network = Network::of(&tiny, Input::torch("images", [IMAGE[2], IMAGE[0], IMAGE[1]])).unwrap();
+    let mut model = Model::of(network, ModelOptions { threads: options.threads.or(Some(1)), ..options }).unwrap();
+    model.compile(optimizer, Loss::cross_entropy(), [Accuracy::new()]).unwrap();
+    model.prepare(4).unwrap();
+    model
 }
 
 /// Images and labels number `first..first + count` of a data set without end.
-fn data(first: usize, count: usize) -> (Vec<f32>, Vec<i32>) {
+fn data(first: usize, count: usize) -> Batch {
     let size: usize = IMAGE.iter().product();
     let pixel = |i: usize| (i as f32 * 0.731).sin() * 0.5 + 0.5;
-    let images = (first * size..(first + count) * size).map(pixel).collect();
-    (images, (first..first + count).map(|i| (i * i % CLASSES) as i32).collect())
+    Batch {
+        shape: [count].into_iter().chain(IMAGE).collect(),
+        inputs: (first * size..(first + count) * size).map(pixel).collect(),
+        labels: (first..first + count).map(|i| (i * i % CLASSES) as i32).collect(),
+        targets: Vec::new(),
+    }
 }
 
 fn contents(store: &Store) -> Vec<(String, Vec<u8>)> {
     store.entries().iter().map(|(name, _)| (name.clone(), store.get(name).unwrap().to_bytes())).collect()
 }
 
-fn steps<M: Classifier>(trainer: &mut Trainer<M>, range: std::ops::Range<usize>) -> Vec<Outcome> {
+fn steps(model: &mut Model, range: std::ops::Range<usize>) -> Vec<f32> {
     let step = |i: usize| {
         // the last batch of every three is smaller
-        let (images, labels) = data(4 * i, if i % 3 == 2 { 3 } else { 4 });
-        trainer.train_step(&images, &labels, 0.01).unwrap()
+        let batch = data(4 * i, if i % 3 == 2 { 3 } else { 4 });
+        model.train_step(&batch, &batch).unwrap()
     };
     range.map(step).collect()
+}
+
+/// How files of the tiny network are written and read: as those of any recipe.
+fn recipe(form: Form) -> Recipe {
+    Recipe { model: ResNetCifar { form, ..ResNetCifar::default() }, batch: 4, ..Recipe::default() }
 }
 
 /// Training that was saved, and continued elsewhere, ends with the same bits and the same file.
 #[test]
 fn resumed_training_is_bit_identical() {
     let dir = tempfile::tempdir().unwrap();
-    for layout in [Layout::Torch, Layout::Native] {
+    for form in [Form::Torch, Form::Keras] {
+        let recipe = recipe(form);
         let path = dir.path().join("half.safetensors");
-        let mut whole = Tiny::trainer(7, TrainerOptions::default());
+        let mut whole = tiny(7, ModelOptions::default());
         steps(&mut whole, 0..5);
-        whole.save(&path, layout, BTreeMap::new()).unwrap();
+        recipe.save(&whole, &path, 1, &[]).unwrap();
         let expected = steps(&mut whole, 5..9);
 
-        let mut resumed = Tiny::trainer(8, TrainerOptions { threads: Some(2), ..TrainerOptions::default() });
+        let mut resumed = tiny(8, ModelOptions { threads: Some(2), ..ModelOptions::default() });
         assert_ne!(contents(resumed.store()), contents(whole.store()));
-        resumed.restore(&WeightFile::read(&path).unwrap(), Restore::Everything).unwrap();
+        recipe.restore(&mut resumed, &WeightFile::read(&path).unwrap()).unwrap();
         assert_eq!(resumed.steps(), 5);
         assert_eq!(steps(&mut resumed, 5..9), expected);
         assert_eq!(contents(resumed.store()), contents(whole.store()));
 
         let ends = ["a", "b"].map(|name| dir.path().join(name));
-        whole.save(&ends[0], layout, BTreeMap::new()).unwrap();
-        resumed.save(&ends[1], layout, BTreeMap::new()).unwrap();
+        recipe.save(&whole, &ends[0], 2, &[]).unwrap();
+        recipe.save(&resumed, &ends[1], 2, &[]).unwrap();
         assert_eq!(std::fs::read(&ends[0]).unwrap(), std::fs::read(&ends[1]).unwrap());
     }
 }
@@ -316,9 +314,10 @@ fn resumed_training_is_bit_identical() {
 fn weights_are_saved_as_pytorch_has_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    let mut trained = Tiny::trainer(1, TrainerOptions::default());
+    let recipe = recipe(Form::Torch);
+    let mut trained = tiny(1, ModelOptions::default());
     steps(&mut trained, 0..2);
-    trained.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
+    recipe.save(&trained, &path, 1, &[]).unwrap();
     let file = WeightFile::read(&path).unwrap();
     assert_eq!(file.tensor("conv.weight").unwrap().shape().0, [6, IMAGE[2], 3, 3]);
     assert_eq!(file.tensor("fc.weight").unwrap().shape().0, [CLASSES, 6]);
@@ -330,9 +329,9 @@ fn weights_are_saved_as_pytorch_has_them() {
     tensors.push(("bn.num_batches_tracked".to_string(), Tensor::i32([], vec![2]).unwrap()));
     let metadata = BTreeMap::from([("layout".to_string(), Layout::Torch.describe().to_string())]);
     let state_dict = WeightFile::new(tensors, metadata);
-    let mut other = Tiny::trainer(2, TrainerOptions::default());
-    assert!(matches!(other.restore(&state_dict, Restore::Everything), Err(Error::Checkpoint { .. })));
-    other.restore(&state_dict, Restore::Model).unwrap();
+    let mut other = tiny(2, ModelOptions::default());
+    assert!(matches!(recipe.restore(&mut other, &state_dict), Err(Error::Checkpoint { .. })));
+    state_dict.restore(other.store(), Layout::Torch, Restore::Model).unwrap();
     for name in names {
         assert_eq!(other.store().get(&name).unwrap(), trained.store().get(&name).unwrap(), "{name}");
     }
@@ -343,10 +342,11 @@ fn weights_are_saved_as_pytorch_has_them() {
 fn a_checkpoint_that_does_not_fit_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    let mut trainer = Tiny::trainer(1, TrainerOptions::default());
-    trainer.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
-    steps(&mut trainer, 0..1);
-    let before = contents(trainer.store());
+    let recipe = recipe(Form::Torch);
+    let mut model = tiny(1, ModelOptions::default());
+    recipe.save(&model, &path, 0, &[]).unwrap();
+    steps(&mut model, 0..1);
+    let before = contents(model.store());
     let whole = WeightFile::read(&path).unwrap();
     let tensors = || whole.names().map(|name| (name.to_string(), whole.tensor(name).unwrap()));
     let changed = |change: &mut dyn FnMut(&mut BTreeMap<String, Tensor>)| {
@@ -362,10 +362,10 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
         (WeightFile::new(tensors(), BTreeMap::new()), vec!["step"]),
     ];
     for (file, parts) in cases {
-        let error = trainer.restore(&file, Restore::Everything).unwrap_err();
+        let error = recipe.restore(&mut model, &file).unwrap_err();
         assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
         parts.iter().for_each(|part| assert!(error.to_string().contains(part), "{error} has no {part}"));
-        assert_eq!(contents(trainer.store()), before);
+        assert_eq!(contents(model.store()), before);
     }
 
     let bytes = std::fs::read(&path).unwrap();
@@ -376,119 +376,123 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
     }
 }
 
-/// Batches of every size count each image once, in training and in evaluation.
 /// Groups and averages hold for the programs of all batch sizes.
 #[test]
-fn a_trainer_has_groups_and_averages() {
-    let groups = vec![ParameterGroup { lr_scale: 0.0, ..ParameterGroup::new("fc.*") }];
-    let mut trainer = Tiny::trainer(3, TrainerOptions { groups, ema: Some(0.5), ..TrainerOptions::default() });
-    let before = trainer.store().get("fc.weight").unwrap();
-    steps(&mut trainer, 0..3);
-    let get = |name: &str| trainer.store().get(name).unwrap();
+fn a_model_has_groups_and_averages() {
+    let frozen = ParameterGroup { lr_scale: 0.0, ..ParameterGroup::new("fc.*") };
+    let optimizer = Method::Adam.optimizer(Form::Torch).lr(0.01).group(frozen).ema(0.5);
+    let mut model = compiled(optimizer, ModelOptions { seed: 3, ..ModelOptions::default() });
+    let before = model.store().get("fc.weight").unwrap();
+    steps(&mut model, 0..3);
+    let get = |name: &str| model.store().get(name).unwrap();
     assert_eq!(get("fc.weight"), before);
     assert_eq!(get("fc.weight.ema"), before);
     assert_eq!(get("ema.decay").to_f64(), [0.5]);
     assert!(get("conv.weight.ema") != get("conv.weight"));
 }
 
+/// Samples that are given by number, as a loader wants them.
+fn dataset(first: usize, count: usize) -> Samples {
+    let size: usize = IMAGE.iter().product();
+    let Batch { inputs, labels, .. } = data(first, count);
+    let sample = |(pixels, &label): (&[f32], &i32)| {
+        Ok(Sample { input: Array::new(IMAGE, pixels.to_vec())?, target: Target::Class(label) })
+    };
+    Samples::collect(inputs.chunks(size).zip(&labels).map(sample)).unwrap()
+}
+
+/// Batches of every size count each image once, in training and in evaluation.
 #[test]
 fn smaller_batches_count_for_what_they_are() {
-    let mut trainer = Tiny::trainer(3, TrainerOptions::default());
-    steps(&mut trainer, 0..3);
-    let (images, labels) = data(50, 7);
-    let all = trainer.evaluate(&images, &labels).unwrap();
-    let before = contents(trainer.store());
-    let size = images.len() / labels.len();
-    let mut parts = Outcome::default();
-    for (images, labels) in images.chunks(4 * size).zip(labels.chunks(4)) {
-        parts.add(trainer.evaluate(images, labels).unwrap());
-    }
-    assert_eq!((parts.images, parts.correct), (7, all.correct));
-    assert!((parts.loss() - all.loss()).abs() < 1e-5, "{} {}", parts.loss(), all.loss());
-    assert_eq!(contents(trainer.store()), before, "evaluation changes nothing");
+    let mut model = tiny(3, ModelOptions::default());
+    steps(&mut model, 0..3);
+    let before = contents(model.store());
+    let [all, parts] = [7, 4].map(|batch| model.evaluate(dataset(50, 7), batch).unwrap());
+    assert_eq!(all.get("accuracy"), parts.get("accuracy"));
+    let [a, b] = [&all, &parts].map(|logs| logs.get("loss").unwrap());
+    assert!((a - b).abs() < 1e-5, "{a} {b}");
+    assert_eq!(contents(model.store()), before, "evaluation changes nothing");
 
-    let one = trainer.predict(&images[..size], 1).unwrap();
-    let many = trainer.predict(&images, 7).unwrap();
-    let (one, many) = (one.as_f32().unwrap(), &many.as_f32().unwrap()[..CLASSES]);
+    let [many, one] = [7, 1].map(|batch| model.predict(dataset(50, 7), batch).unwrap().remove(0));
+    let (many, one) = (many.as_f32().unwrap(), one.as_f32().unwrap());
     one.iter().zip(many).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{one:?} {many:?}"));
 }
 
 #[test]
 fn batches_that_do_not_fit_are_refused() {
-    let mut trainer = Tiny::trainer(0, TrainerOptions::default());
-    let (images, labels) = data(0, 4);
-    assert!(matches!(trainer.train_step(&images[1..], &labels, 0.01), Err(Error::Type { .. })));
-    assert!(matches!(trainer.evaluate(&images, &labels[1..]), Err(Error::Type { .. })));
-    let wrong = [0, 1, CLASSES as i32, 0];
-    let error = trainer.train_step(&images, &wrong, 0.01).unwrap_err();
+    let mut model = tiny(0, ModelOptions::default());
+    let batch = data(0, 4);
+    let short = Batch { inputs: batch.inputs[1..].to_vec(), ..batch.clone() };
+    assert!(model.train_step(&short, &batch).is_err());
+    let few = Batch { labels: batch.labels[1..].to_vec(), ..batch.clone() };
+    assert!(model.train_step(&few, &few).is_err());
+    let wrong = Batch { labels: vec![0, 1, CLASSES as i32, 0], ..batch.clone() };
+    let error = model.train_step(&wrong, &wrong).unwrap_err();
     assert!(matches!(error, Error::Label { index: 2, label: 3, classes: CLASSES, .. }), "{error}");
-    assert_eq!(trainer.steps(), 0);
-    assert!(trainer.train_step(&images, &labels, 0.01).is_ok(), "an error before is forgotten");
+    assert_eq!(model.steps(), 0);
+    assert!(model.train_step(&batch, &batch).is_ok(), "an error before is forgotten");
 }
 
-/// A loss that is no number stops training, and on demand the first operation that made one is named.
+/// A loss that is no number stops where it shall, and on demand the first operation that made one is named.
 #[test]
 fn a_loss_that_is_no_number_stops() {
-    let (images, labels) = data(0, 4);
-    let explode = |find_nan: bool| {
-        let mut trainer = Tiny::trainer(0, TrainerOptions { find_nan, ..TrainerOptions::default() });
+    let batch = data(0, 4);
+    let explode = |non_finite: NonFinite| {
+        let mut model = tiny(0, ModelOptions { non_finite, ..ModelOptions::default() });
         // finite weights that no sum of products survives
-        for (name, ty) in trainer.store().entries().to_vec() {
-            if name == "conv.weight" {
-                trainer.store().set(&name, &Tensor::full(ty.shape.clone(), 3e38)).unwrap();
-            }
-        }
-        let before = contents(trainer.store());
-        let error = trainer.train_step(&images, &labels, 0.01).unwrap_err();
-        assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
-        (error.to_string(), contents(trainer.store()) == before)
+        let weight = model.store().get("conv.weight").unwrap();
+        model.store().set("conv.weight", &Tensor::full(weight.shape().clone(), 3e38)).unwrap();
+        let before = contents(model.store());
+        let result = model.train_step(&batch, &batch);
+        (result, contents(model.store()) == before)
     };
-    let (error, _) = explode(false);
-    assert!(error.contains("NaN") && error.contains("find_nan"), "{error}");
-    let (error, unchanged) = explode(true);
+    assert!(explode(NonFinite::Allow).0.unwrap().is_nan(), "as in Keras and PyTorch");
+    let error = explode(NonFinite::Refuse).0.unwrap_err();
+    assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
+    assert!(error.to_string().contains("NaN") && error.to_string().contains("Explain"), "{error}");
+    let (error, unchanged) = explode(NonFinite::Explain);
+    let error = error.unwrap_err().to_string();
     assert!(error.contains("NaN") && error.contains("conv"), "{error}");
     assert!(unchanged, "the state is that before the step");
 
-    let mut trainer = Tiny::trainer(0, TrainerOptions { find_nan: true, ..TrainerOptions::default() });
-    let mut bad = images.clone();
-    bad[5] = f32::NAN;
-    let error = trainer.train_step(&bad, &labels, 0.01).unwrap_err().to_string();
+    let mut model = tiny(0, ModelOptions { non_finite: NonFinite::Explain, ..ModelOptions::default() });
+    let mut bad = batch.clone();
+    bad.inputs[5] = f32::NAN;
+    let error = model.train_step(&bad, &bad).unwrap_err().to_string();
     assert!(error.contains("images[5]"), "{error}");
 }
 
 /// A number that stops being finite behind the loss, in the update, is found as well, and in no case is it saved.
 #[test]
 fn a_state_that_is_no_number_is_found_and_not_saved() {
-    let (images, labels) = data(0, 4);
+    let batch = data(0, 4);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    // the loss of the step is finite; the weights after it are not
-    let rate = f32::MAX;
-    let method = Optimizer::Sgd(Sgd { weight_decay: 10.0, ..Sgd::default() });
-    let trainer = |find_nan: bool| {
-        let options = TrainerOptions { find_nan, threads: Some(1), ..TrainerOptions::default() };
-        let trainer = Trainer::new(Tiny, method, 4, options).unwrap();
-        trainer.save(&path, Layout::Torch, BTreeMap::new()).unwrap();
-        let gamma = Tensor::full([6], 2.0);
-        trainer.store().set("bn.weight", &gamma).unwrap();
-        trainer
+    let recipe = recipe(Form::Torch);
+    let prepared = |non_finite: NonFinite| {
+        // the loss of the step is finite; the weights after it are not
+        let optimizer = Sgd { weight_decay: 10.0, ..Sgd::default() }.lr(f32::MAX.into());
+        let model = compiled(optimizer, ModelOptions { non_finite, ..ModelOptions::default() });
+        recipe.save(&model, &path, 0, &[]).unwrap();
+        model.store().set("bn.weight", &Tensor::full([6], 2.0)).unwrap();
+        model
     };
-    let mut searching = trainer(true);
+    let mut searching = prepared(NonFinite::Explain);
     let before = contents(searching.store());
-    let error = searching.train_step(&images, &labels, rate).unwrap_err();
+    let error = searching.train_step(&batch, &batch).unwrap_err();
     assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
     assert!(error.to_string().contains("weight") && error.to_string().contains("update"), "{error}");
     assert!(error.to_string().contains("inf") || error.to_string().contains("NaN"), "{error}");
     assert!(contents(searching.store()) == before && searching.steps() == 0, "the state is that before the step");
 
-    let mut plain = trainer(false);
+    let mut plain = prepared(NonFinite::Refuse);
     let saved = std::fs::read(&path).unwrap();
-    assert!(plain.train_step(&images, &labels, rate).unwrap().loss().is_finite());
-    let error = plain.save(&path, Layout::Torch, BTreeMap::new()).unwrap_err();
+    assert!(plain.train_step(&batch, &batch).unwrap().is_finite());
+    let error = recipe.save(&plain, &path, 1, &[]).unwrap_err();
     assert!(matches!(error, Error::Training { step: 1, .. }), "{error}");
     assert!(error.to_string().contains("conv.weight"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), saved, "the file is that of before");
-    let error = plain.evaluate(&images, &labels).unwrap_err();
+    let error = plain.evaluate(dataset(0, 4), 4).unwrap_err();
     assert!(error.to_string().contains("evaluation loss"), "{error}");
 }
 
@@ -512,17 +516,19 @@ fn a_compiled_step_is_the_interpreters() {
         let optimizer = Method::Sgd.optimizer(form);
         // errors are one to four millionths with most seeds and any algorithm of the convolutions; with one seed in
         // sixteen an activation is so near to zero that rounding decides whether a ReLU passes it on
-        let options = TrainerOptions { seed: 6, threads: Some(1), ..TrainerOptions::default() };
-        let mut trainer = Trainer::new(model, optimizer, 3, options).unwrap();
-        let images = noise(3 * 3072);
-        let labels = [4, 0, 2];
-        let state: HashMap<_, _> = contents_as_tensors(trainer.store()).into_iter().collect();
+        let options = ModelOptions { seed: 6, threads: Some(1), ..ModelOptions::default() };
+        let mut trained = Model::of(model.network().unwrap(), options).unwrap();
+        trained.compile(optimizer.lr(0.01), Loss::cross_entropy(), ()).unwrap();
+        trained.prepare(3).unwrap();
+        let (images, labels) = (noise(3 * 3072), [4, 0, 2]);
+        let state: HashMap<_, _> = contents_as_tensors(trained.store()).into_iter().collect();
         let expected = interpret(model, optimizer, &images, &labels, &state);
 
-        let outcome = trainer.train_step(&images, &labels, 0.01).unwrap();
+        let batch = Batch { shape: vec![3, 32, 32, 3], inputs: images, labels: labels.to_vec(), targets: Vec::new() };
+        let got = f64::from(trained.train_step(&batch, &batch).unwrap());
         let loss = expected.output("loss").unwrap().data[0];
-        assert!((outcome.loss() - loss).abs() < 1e-5 * loss, "{} {loss}", outcome.loss());
-        for (name, value) in contents_as_tensors(trainer.store()) {
+        assert!((got - loss).abs() < 1e-5 * loss, "{got} {loss}");
+        for (name, value) in contents_as_tensors(trained.store()) {
             if name.starts_with("conv2d") && name.contains("/bias") {
                 continue; // a gradient of rounding noise
             }

@@ -44,6 +44,8 @@ mod half;
 mod interleave;
 mod isa;
 mod leaf;
+#[cfg(feature = "cli")]
+mod listing;
 mod lower;
 mod lower_conv;
 mod lower_map;
@@ -81,6 +83,8 @@ mod winograd_weight;
 pub use algorithm::{Choice, Convolution, Settings};
 pub use code::Code;
 pub use isa::Isa;
+#[cfg(feature = "cli")]
+pub use listing::{Function, Listing, listings};
 pub use native::{Contents, MISALIGNED, NativeCode, OK, UNSUPPORTED, native};
 pub use target::Machine;
 
@@ -150,16 +154,26 @@ pub fn generate(planned: &Planned, settings: Settings) -> Result<Kernels, Error>
     })
 }
 
-/// Compiles every step of `planned` for `target`.
-fn compile(planned: &Planned, settings: Settings, target: &OwnedTargetIsa) -> Result<Relocatable, Error> {
+/// Lowers every step of `planned`: those of `prepare`, then those of a run.
+fn lower_all(planned: &Planned, settings: Settings) -> Result<Vec<Lowered>, Error> {
     let prepare = planned.prepare.iter().map(|step| (step, None));
     let main = planned.steps.iter().enumerate().map(|(at, step)| (step, planned.group(at).map(|group| group.images)));
-    let lowered: Vec<Lowered> =
-        prepare.chain(main).map(|(step, images)| lower::lower(step, settings, images)).collect::<Result<_, _>>()?;
+    prepare.chain(main).map(|(step, images)| lower::lower(step, settings, images)).collect()
+}
+
+/// The distinct functions of lowered steps.
+struct Units<'k> {
+    units: Vec<Unit<'k>>,
+    /// The unit of each tile.
+    tiles: HashMap<Tile, u32>,
+    /// The unit of each call, in order.
+    called: Vec<u32>,
+}
+
+fn units(lowered: &[Lowered]) -> Units<'_> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut tiles: HashMap<Tile, u32> = HashMap::new();
     let mut kernels: HashMap<String, u32> = HashMap::new();
-    // the unit of each call, in order
     let mut called: Vec<u32> = Vec::new();
     for call in lowered.iter().flat_map(Lowered::all) {
         for tile in call.kernel.tiles() {
@@ -173,6 +187,13 @@ fn compile(planned: &Planned, settings: Settings, target: &OwnedTargetIsa) -> Re
             units.len() as u32 - 1
         }));
     }
+    Units { units, tiles, called }
+}
+
+/// Compiles every step of `planned` for `target`.
+fn compile(planned: &Planned, settings: Settings, target: &OwnedTargetIsa) -> Result<Relocatable, Error> {
+    let lowered = lower_all(planned, settings)?;
+    let Units { units, tiles, called } = units(&lowered);
     let objects = with_leaves(compile_all(target, settings.isa, &units, &tiles)?)?;
     let scratch_bytes = lowered.iter().flat_map(Lowered::all).map(|c| c.kernel.scratch()).max().unwrap_or(0);
     let mut steps = Assembly::new(planned, &lowered);
@@ -264,7 +285,7 @@ fn compile_unit(
     unit: &Unit<'_>,
     index: u32,
     tiles: &HashMap<Tile, u32>,
-    (builder, context): &mut (FunctionBuilderContext, Context),
+    contexts: &mut (FunctionBuilderContext, Context),
 ) -> Result<Compiled, Error> {
     if let Unit::Tile(tile) = unit
         && tile.isa != Isa::Clif
@@ -272,6 +293,19 @@ fn compile_unit(
         let bytes = tile_wide::assemble(tile)?;
         return Ok((Object { index, alignment: 64, bytes, relocations: Vec::new() }, Vec::new()));
     }
+    let leaves = emit_unit(host, isa, unit, index, tiles, contexts)?;
+    Ok((machine_code(host, &mut contexts.1, index)?, leaves))
+}
+
+/// Makes the unit's CLIF in the context; returns the leaves that it calls.
+fn emit_unit(
+    host: &OwnedTargetIsa,
+    isa: Isa,
+    unit: &Unit<'_>,
+    index: u32,
+    tiles: &HashMap<Tile, u32>,
+    (builder, context): &mut (FunctionBuilderContext, Context),
+) -> Result<Vec<Leaf>, Error> {
     let target =
         Target { call: host.default_call_conv(), isa: isa.vectors(), of_bf16: isa, fma: target::has_fma(host) };
     context.clear();
@@ -300,8 +334,7 @@ fn compile_unit(
         Unit::Kernel(Kernel::Product(product)) => product.emit(&mut e, &calls),
         Unit::Kernel(Kernel::Channels(kernel)) => kernel.emit(&mut e),
     }
-    let leaves = e.finish(host.frontend_config(), &[]);
-    Ok((machine_code(host, context, index)?, leaves))
+    Ok(e.finish(host.frontend_config(), &[]))
 }
 
 /// Compiles the function of `context`.

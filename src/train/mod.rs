@@ -2,9 +2,9 @@
 //! [`formats`](crate::formats).
 //!
 //! ```text
-//!   Recipe ─▶ Model, Optimizer, DataLoader ─▶ Trainer { programs by batch size, Store, Team } ─▶ Outcome
-//!      ▲                                     ▲ restore, save
-//!      └──────── WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
+//!   Network, Optimizer, Loss ─▶ Model { programs by batch size, Store, Team } ◀─ batches ─ DataLoader, Dataset
+//!      ▲ compile                  ▲ restore, save     └─ fit ─▶ callbacks, History
+//!   Recipe ◀─▶ WeightFile (metadata, tensors) ◀─▶ FILE.safetensors
 //! ```
 
 pub mod callback;
@@ -15,15 +15,13 @@ mod model;
 pub mod optimizer;
 mod recipe;
 pub mod schedule;
-mod trainer;
 
 pub use crate::formats::{Layout, Restore, Storage, WeightFile};
 pub use callback::Callback;
 pub use ema::swap_ema;
 pub use model::{
-    Batches, Cost, FitOptions, LayerCost, Logs, LossFunction, Metrics, Model, ModelOptions, Objective, Objectives,
-    ProgramCost, Tensors,
+    Batches, Cost, FitOptions, LayerCost, Logs, LossFunction, Metrics, Model, ModelOptions, NonFinite, Objective,
+    Objectives, ProgramCost, Tensors,
 };
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};
-pub use trainer::{Outcome, Trainer, TrainerOptions};

@@ -4,13 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::metrics::Accuracy;
+use super::model::{Model, ModelOptions, non_finite};
 use super::optimizer::{Adam, AdamW, EpsilonMode, Optimizer, Sgd};
+use crate::compile::Options;
 use crate::data::{Compose, DataLoader, Images, LoaderOptions, PaddingMode, RandomCrop, RandomHorizontalFlip};
 use crate::error::Error;
-use crate::formats::{Layout, WeightFile};
+use crate::formats::{Layout, Restore, WeightFile};
+use crate::graph::Loss;
 use crate::models::{MOST_BLOCKS, ResNetCifar};
 use crate::nn::Form;
 use crate::types::Precision;
@@ -122,6 +127,48 @@ impl Recipe {
     /// The optimizer.
     pub fn optimizer(&self) -> Optimizer {
         self.method.optimizer(self.model.form)
+    }
+    /// The network with first weights, compiled to be trained: its optimizer, the cross-entropy, the accuracy. Seed and
+    /// precision are the recipe's, the rest comes from `options`.
+    ///
+    /// # Errors
+    /// Those of [`Model::of`] and [`Model::compile`].
+    pub fn compile(&self, options: ModelOptions) -> Result<Model, Error> {
+        let compile = Options { precision: self.precision, ..options.compile };
+        let mut model = Model::of(self.model.network()?, ModelOptions { compile, seed: self.seed, ..options })?;
+        let loss = match self.model.softmax {
+            true => Loss::CategoricalCrossEntropy { label_smoothing: 0.0 },
+            false => Loss::cross_entropy(),
+        };
+        model.compile(self.optimizer().lr(self.lr.into()), loss, [Accuracy::new()])?;
+        Ok(model)
+    }
+    /// Writes the whole state of `model` after `epochs` complete epochs, with the recipe and `more` as metadata.
+    ///
+    /// # Errors
+    /// [`Error::Training`] for a state that holds a NaN or an infinity, from which no training can go on;
+    /// [`Error::Io`]. A file that was there before is then unchanged.
+    pub fn save(&self, model: &Model, path: &Path, epochs: u64, more: &[(&str, String)]) -> Result<(), Error> {
+        if let Some(bad) = non_finite(model.store())? {
+            let reason = format!("{bad}: not saved to {}", path.display());
+            return Err(Error::Training { step: model.steps(), reason });
+        }
+        let mut metadata = self.metadata(epochs);
+        metadata.extend(more.iter().map(|(key, value)| (key.to_string(), value.clone())));
+        metadata.insert("step".to_string(), model.steps().to_string());
+        WeightFile::of_store(model.store(), self.layout(), metadata)?.write(path)
+    }
+    /// Takes the whole state from a file of [`Recipe::save`], to train on.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is not this model's, or not a whole checkpoint; the state is then unchanged.
+    pub fn restore(&self, model: &mut Model, file: &WeightFile) -> Result<(), Error> {
+        let steps = file.meta_as("step")?;
+        // the moments are a part of it
+        model.prepare(self.batch)?;
+        file.restore(model.store(), file.assumed_layout(), Restore::Everything)?;
+        model.set_steps(steps);
+        Ok(())
     }
     /// The layout of weight files: that of the model's framework.
     pub fn layout(&self) -> Layout {

@@ -55,6 +55,8 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &["types", "error", "tensor", "autodiff", "session", "runtime"]),
+    ("cli", &["*"]),
+    ("bin", &["cli"]),
     ("lib", &["*"]),
 ];
 
@@ -75,6 +77,9 @@ pub const HIDDEN: &[(&str, &str)] = &[
     ("plotters", "train"),
     ("crc32c", "train"),
     ("criterion", "bench"),
+    ("clap", "cli"),
+    ("clap_complete", "cli"),
+    ("indicatif", "cli"),
     ("hdf5_pure", "formats"),
     ("ar_archive_writer", "export"),
 ];

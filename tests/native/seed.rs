@@ -8,7 +8,7 @@ use outrigger::codegen::{Isa, Machine};
 use outrigger::data::sample;
 use outrigger::export::{ObjectOptions, object};
 use outrigger::models::{Classifier, ResNetCifar};
-use outrigger::train::{Recipe, Trainer, TrainerOptions};
+use outrigger::train::{ModelOptions, Recipe};
 use outrigger::{Graph, Options, Store, Team, compile};
 
 use super::{STRICT, available, has, read_floats, run, write_floats};
@@ -27,19 +27,18 @@ fn seed() -> &'static Seed {
     static SEED: OnceLock<Seed> = OnceLock::new();
     SEED.get_or_init(|| {
         let recipe = Recipe::default();
-        let options = TrainerOptions { threads: Some(2), ..TrainerOptions::default() };
-        let mut trainer = Trainer::new(recipe.model, recipe.optimizer(), recipe.batch, options).unwrap();
+        let mut model = recipe.compile(ModelOptions { threads: Some(2), ..ModelOptions::default() }).unwrap();
         let data = sample().unwrap();
         for batch in recipe.training_batches(&Arc::new(data.train)).unwrap().epoch(0).take(20) {
             let batch = batch.unwrap();
-            trainer.train_step(&batch.inputs, &batch.labels, 1e-3).unwrap();
+            model.train_step(&batch, &batch).unwrap();
         }
         let mut images = Vec::new();
         for batch in recipe.test_batches(&Arc::new(data.test)).unwrap().epoch(0) {
             images.extend(batch.unwrap().inputs);
         }
         let graph = ResNetCifar::default().evaluation(1).unwrap().cone(&["logits"]).unwrap();
-        let store = trainer.store().clone();
+        let store = model.store().clone();
         let program = compile(&graph, &Options::default()).unwrap();
         let mut session = program.session(&store, &Arc::new(Team::new(1).unwrap())).unwrap();
         let mut logits = Vec::new();

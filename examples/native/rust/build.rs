@@ -1,6 +1,6 @@
 //! Compiles the network into a static library that the program is linked with.
 //!
-//! The weights are those of the file that `RESNET_WEIGHTS` names (`train_cifar10 --save FILE` makes one); without it
+//! The weights are those of the file that `RESNET_WEIGHTS` names (`outrigger train --save FILE` makes one); without it
 //! they are random.
 
 use std::error::Error;

@@ -25,6 +25,7 @@ mod cost;
 mod data;
 mod feed;
 mod files;
+mod finite;
 mod fit;
 mod objective;
 mod programs;
@@ -35,6 +36,8 @@ mod whole;
 pub use compile::Metrics;
 pub use cost::{Cost, LayerCost, ProgramCost};
 pub use data::Batches;
+pub use finite::NonFinite;
+pub(in crate::train) use finite::non_finite;
 pub use fit::{FitOptions, Logs};
 pub use objective::{LossFunction, Objective, Objectives};
 pub use torch::Tensors;
@@ -52,6 +55,8 @@ pub struct ModelOptions {
     pub seed: u64,
     /// Worker threads; `None` takes the cores that the process may use.
     pub threads: Option<usize>,
+    /// What happens when a loss is a NaN or an infinity. Default: training goes on.
+    pub non_finite: NonFinite,
 }
 
 /// A network with weights.
@@ -82,6 +87,7 @@ pub struct Model {
     network: Network,
     programs: Programs,
     compiled: Option<Compiled>,
+    non_finite: NonFinite,
     mode: Mode,
     begun: Option<Begun>,
     /// Types of the targets that the last loss was given.
@@ -143,6 +149,7 @@ impl Model {
             network,
             programs,
             compiled: None,
+            non_finite: options.non_finite,
             mode: Mode::Train,
             begun: None,
             targets: None,
@@ -221,6 +228,10 @@ impl Model {
     /// [`Error::Option`] for a model without averages: compiled without them, or before its first step.
     pub fn swap_ema(&mut self) -> Result<(), Error> {
         crate::train::swap_ema(self.store())
+    }
+    /// Goes on behind so many steps of an earlier run.
+    pub(in crate::train) fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// The compiled step for batches of `batch` samples, if it has been needed.

@@ -3,7 +3,7 @@
 use super::compile::Compiled;
 use super::feed::Feed;
 use super::objective::{Task, loss_graph, loss_name, target_name};
-use super::programs::Purpose;
+use super::programs::{Programs, Purpose};
 use super::torch::{Fed, Tensors};
 use super::{Logs, Model};
 use crate::error::Error;
@@ -54,19 +54,32 @@ impl Model {
 
     /// A step; adds to the meters.
     pub(super) fn train_feed(&mut self, feed: Feed<'_>) -> Result<(), Error> {
-        let Model { network, programs, compiled, .. } = self;
+        let Model { network, programs, compiled, non_finite, .. } = self;
         let compiled = compiled.as_mut().ok_or_else(super::compile::not_compiled)?;
         let (feed, task) = settle(feed, network, compiled)?;
-        let session = programs.session(Purpose::Step(task.clone()), || {
-            let (forward, loss) = with_loss(network, compiled, &task, Mode::Train)?;
-            training_graph_with(forward, loss, &compiled.tuned.training())
-        })?;
+        // a first batch of its size may add to the state
+        step_session(network, programs, compiled, &task)?;
+        let before = non_finite.before(programs.store())?;
+        let session = step_session(network, programs, compiled, &task)?;
         session.set_f32(LEARNING_RATE, &[compiled.tuned.lr as f32])?;
         set(session, &feed, network, compiled)?;
         session.run()?;
-        measure(session, &feed, network, compiled)?;
+        let loss = measure(session, &feed, network, compiled)?;
+        self.check_step(&feed, task, loss, &before)?;
         self.steps += 1;
         Ok(())
+    }
+
+    /// Compiles the step for batches of `batch` samples, with targets as the losses usually take them, before the first
+    /// comes.
+    ///
+    /// # Errors
+    /// As [`Model::train_on_batch`].
+    pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
+        let targets = self.usual_targets()?;
+        let Model { network, programs, compiled, .. } = self;
+        let compiled = compiled.as_ref().ok_or_else(super::compile::not_compiled)?;
+        step_session(network, programs, compiled, &Task { batch, targets, weighted: false }).map(drop)
     }
 
     /// Evaluates a batch; adds to the meters.
@@ -79,7 +92,8 @@ impl Model {
         })?;
         set(session, &feed, network, compiled)?;
         session.run()?;
-        measure(session, &feed, network, compiled)
+        let loss = measure(session, &feed, network, compiled)?;
+        self.check_test(loss)
     }
 
     pub(super) fn predict_feed(&mut self, feed: &Feed<'_>) -> Result<Vec<Tensor>, Error> {
@@ -161,8 +175,21 @@ pub(super) fn target_names(network: &Network, compiled: &Compiled) -> Vec<String
     compiled.places.iter().map(|&place| target_name(outputs[place])).collect()
 }
 
-/// Adds what a run came to.
-fn measure(session: &Session, feed: &Feed<'_>, network: &Network, compiled: &mut Compiled) -> Result<(), Error> {
+/// The program of a step, with its memory.
+fn step_session<'p>(
+    network: &Network,
+    programs: &'p mut Programs,
+    compiled: &Compiled,
+    task: &Task,
+) -> Result<&'p mut Session, Error> {
+    programs.session(Purpose::Step(task.clone()), || {
+        let (forward, loss) = with_loss(network, compiled, task, Mode::Train)?;
+        training_graph_with(forward, loss, &compiled.tuned.training())
+    })
+}
+
+/// Adds what a run came to; returns its loss.
+fn measure(session: &Session, feed: &Feed<'_>, network: &Network, compiled: &mut Compiled) -> Result<f32, Error> {
     let outputs = network.output_names();
     let mut losses = Vec::new();
     if compiled.places.len() > 1 {
@@ -176,5 +203,7 @@ fn measure(session: &Session, feed: &Feed<'_>, network: &Network, compiled: &mut
             pairs.push((session.get(outputs[place])?, target.clone()));
         }
     }
-    compiled.meters.add(feed.batch, session.scalar(LOSS)?, &losses, &pairs)
+    let loss = session.scalar(LOSS)?;
+    compiled.meters.add(feed.batch, loss, &losses, &pairs)?;
+    Ok(loss)
 }

@@ -1,27 +1,34 @@
-//! The main job's command line and its reports, from outside.
-
-// the example uses what these tests do not
-#[allow(dead_code)]
-#[path = "../examples/train_cifar10/options.rs"]
-mod options;
-#[allow(dead_code)]
-#[path = "../examples/train_cifar10/progress.rs"]
-mod progress;
+//! Options and reports, from inside.
 
 use std::fs;
 use std::path::Path;
 
-use clap::Parser;
-use options::Args;
-use progress::Reporter;
+use clap::{CommandFactory, Parser};
+
+use super::train::progress::{Progress, Reporter};
+use super::{Cli, Command, train};
+use crate::error::Error;
+use crate::train::Logs;
+
+fn train_args<T: AsRef<std::ffi::OsStr>>(words: &[T]) -> train::Args {
+    let all = ["outrigger".as_ref(), "train".as_ref()].into_iter().chain(words.iter().map(AsRef::as_ref));
+    match Cli::try_parse_from(all).unwrap().command {
+        Command::Train(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clap_finds_no_contradiction() {
+    Cli::command().debug_assert();
+}
 
 /// Outputs that cannot be written are noticed before the run, by name; those that can leave no trace.
 #[test]
 fn outputs_are_tried_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
-    let check = |option: &str, path: &Path| {
-        let args = Args::try_parse_from([Path::new("train"), Path::new(option), path]).unwrap();
-        args.check_outputs().map_err(|e| e.to_string())
+    let check = |option: &str, path: &Path| -> Result<(), String> {
+        train_args(&[Path::new(option), path]).check_outputs().map_err(|e: Error| e.to_string())
     };
     let long = dir.path().join(format!("{}.svg", "n".repeat(300)));
     let (old, new) = (dir.path().join("old.svg"), dir.path().join("new.svg"));
@@ -51,10 +58,9 @@ fn outputs_are_tried_before_the_run() {
 /// The largest number of epochs that the command line takes does not overflow.
 #[test]
 fn any_number_of_epochs_is_counted() {
-    let args = Args::try_parse_from(["train", "--epochs", "18446744073709551615"]).unwrap();
-    let mut reporter = Reporter::new(args.epochs, 0, 50_000);
+    let args = train_args(&["--epochs", "18446744073709551615"]);
+    let mut reporter = Reporter::new(args.epochs, 0, 50_000, true);
     reporter.epoch(0);
-    let done = outrigger::train::Outcome { images: 100, correct: 1, loss_sum: 1.0 };
-    reporter.step(&done, 100).unwrap();
-    reporter.epoch_done(&done, &done, 1.0).unwrap();
+    reporter.step(Progress { images: 100, loss: 1.0, accuracy: 0.01 }).unwrap();
+    reporter.epoch_done(&Logs::new(vec![("loss".to_string(), 1.0)]), 1.0).unwrap();
 }

@@ -3,24 +3,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger::compile::{Options, Program, compile};
-use outrigger::models::Classifier;
-use outrigger::nn::Form;
-use outrigger::train::Method;
-use outrigger::train::optimizer::{LEARNING_RATE, LOSS, training_graph};
-use outrigger::{Error, Graph, Profile, Session, Store, Team};
+use outrigger_runtime::{Profile, Team};
+
+use crate::compile::{Options, Program, compile};
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::models::Classifier;
+use crate::nn::Form;
+use crate::session::Session;
+use crate::store::Store;
+use crate::train::Method;
+use crate::train::optimizer::{LEARNING_RATE, LOSS, training_graph};
 
 /// A model with its weights and threads.
-pub struct Network {
+pub(super) struct Network {
     model: Box<dyn Classifier>,
     options: Options,
     store: Store,
-    pub team: Arc<Team>,
+    pub(super) team: Arc<Team>,
 }
 
 /// A program of a network, with its inputs.
-pub struct Ready {
-    pub program: Program,
+pub(super) struct Ready {
+    pub(super) program: Program,
     session: Session,
     images: Vec<f32>,
     labels: Vec<i32>,
@@ -28,7 +33,7 @@ pub struct Ready {
 
 impl Network {
     /// A network with first weights, and its training step with Adam on `batch` images: forward, backward, update.
-    pub fn new(
+    pub(super) fn new(
         model: Box<dyn Classifier>,
         options: Options,
         threads: usize,
@@ -45,7 +50,7 @@ impl Network {
     }
 
     /// Inference of `batch` images.
-    pub fn inference(&self, batch: usize) -> Result<Ready, Error> {
+    pub(super) fn inference(&self, batch: usize) -> Result<Ready, Error> {
         self.ready(&self.model.evaluation(batch)?, batch)
     }
 
@@ -61,7 +66,7 @@ impl Network {
 
 impl Ready {
     /// Gives the images, runs, and takes the logits.
-    pub fn step(&mut self) -> Result<(), Error> {
+    pub(super) fn step(&mut self) -> Result<(), Error> {
         self.session.set_f32("images", &self.images)?;
         self.session.set_i32("labels", &self.labels)?;
         self.session.run()?;
@@ -69,7 +74,7 @@ impl Ready {
     }
 
     /// The times of `runs` steps, or of fewer that take `enough` together (but three), shortest first.
-    pub fn times(&mut self, runs: u32, enough: Duration, clock: Clock) -> Result<Vec<Duration>, Error> {
+    pub(super) fn times(&mut self, runs: u32, enough: Duration, clock: Clock) -> Result<Vec<Duration>, Error> {
         let (mut times, begin) = (Vec::new(), Instant::now());
         while times.len() < runs as usize && (times.len() < 3 || begin.elapsed() < enough) {
             let start = clock(begin);
@@ -81,32 +86,32 @@ impl Ready {
     }
 
     /// Another step on the same images, measured kernel by kernel.
-    pub fn profile(&mut self) -> Result<Profile, Error> {
+    pub(super) fn profile(&mut self) -> Result<Profile, Error> {
         self.session.run_profiled()
     }
 
     /// Operations of direct convolution and matrix products in a step, in GFLOP.
-    pub fn gflop(&self) -> f64 {
+    pub(super) fn gflop(&self) -> f64 {
         self.program.summary().flops as f64 / 1e9
     }
 }
 
 /// Tells the time, given when the first measurement began.
-pub type Clock = fn(Instant) -> Duration;
+pub(super) type Clock = fn(Instant) -> Duration;
 
 /// The time of day: what a user waits for.
-pub fn wall(begin: Instant) -> Duration {
+pub(super) fn wall(begin: Instant) -> Duration {
     begin.elapsed()
 }
 
 /// The calling thread's time on a core, where the system tells it: on a machine that others use too, what a team of one
 /// thread would take alone.
-pub fn cpu(begin: Instant) -> Duration {
+pub(super) fn cpu(begin: Instant) -> Duration {
     outrigger_runtime::thread_cpu_time().unwrap_or_else(|| begin.elapsed())
 }
 
 /// Median of times in order.
-pub fn median(times: &[Duration]) -> Duration {
+pub(super) fn median(times: &[Duration]) -> Duration {
     match times.len() {
         0 => Duration::ZERO,
         n => (times[(n - 1) / 2] + times[n / 2]) / 2,

@@ -1,11 +1,8 @@
-//! Measures a training step and inference of a network, and prints one line of JSON.
+//! `outrigger bench`: a training step and inference of a network.
 //!
 //! ```text
-//! cargo run --release --example speed -- --batch 100 --steps 20
-//! cargo run --release --example speed -- --model resnet18 --batch 16 --threads 1 --isa avx2
-//! cargo run --release --example speed -- --precision bf16
-//! cargo run --release --example speed -- --report                     which algorithm each convolution has, and its time
-//! cargo run --release --example speed -- --sweep --threads 1          tables in Markdown, see sweep.rs
+//!   model ─▶ training step ─┐   a fresh process ─▶ first step
+//!         ─▶ inference ─────┴─▶ medians, rates, memory ─▶ lines, or one line of JSON
 //! ```
 //!
 //! | field | meaning |
@@ -21,26 +18,36 @@
 //! | `kernels` | distinct compiled kernels of the training program |
 //! | `batch`, `threads`, `model`, `isa`, `precision` | what was measured |
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, ExitCode, Stdio};
+use std::fmt;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use outrigger::codegen::Isa;
-use outrigger::compile::Options;
-use outrigger::models::{Classifier, ResNetCifar, by_name};
-use outrigger::train::parse_layers;
-use outrigger::{Error, Precision, Team};
+use outrigger_runtime::Team;
 use serde::Serialize;
+
+use super::output::{say, say_json};
+use crate::codegen::Isa;
+use crate::compile::Options;
+use crate::error::Error;
+use crate::models::{Classifier, ResNetCifar, by_name};
+use crate::train::parse_layers;
+use crate::types::Precision;
 
 mod network;
 mod sweep;
 
 use network::{Network, Ready, median, wall};
 
-/// Measures a training step and inference of a network.
-#[derive(Debug, Parser)]
-struct Args {
+/// Measure a training step and inference of a network.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outrigger bench --batch 100 --steps 20
+  outrigger bench --model resnet18 --batch 16 --threads 1 --isa avx2 --json
+  outrigger bench --report                which algorithm each convolution has, and its time
+  outrigger bench --sweep --threads 1     tables: how cost grows with depth, batch and pixels")]
+pub(super) struct Args {
     /// Images of a step
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -69,6 +76,9 @@ struct Args {
     /// Print each convolution's algorithm, its predicted time on one thread and the measured time of all, instead
     #[arg(long, conflicts_with = "sweep")]
     report: bool,
+    /// One line of JSON; tables stay Markdown
+    #[arg(long)]
+    json: bool,
     /// Take one training step, say so, and end: what the measuring process starts
     #[arg(long, hide = true)]
     first_step: bool,
@@ -115,38 +125,41 @@ struct Report {
     precision: String,
 }
 
-fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn run(args: &Args) -> Result<(), Error> {
     if let Some(table) = args.sweep {
-        return Ok(sweep::print(table, &args.options(), args.threads(), args.steps)?);
+        return sweep::print(table, &args.options(), args.threads(), args.steps);
     }
     if args.report {
-        return Ok(report(args)?);
+        return report(args);
     }
-    let said = if args.first_step {
+    if args.first_step {
         prepared(args)?;
-        STEPPED.to_string()
-    } else {
-        // asked first: a wrong name should not be said three times
-        args.model()?;
-        serde_json::to_string(&measure(args, first_step()?)?)?
-    };
-    writeln!(std::io::stdout(), "{said}")?;
-    Ok(())
+        return say(STEPPED);
+    }
+    // asked first: a wrong name should not be said three times
+    args.model()?;
+    let first = first_step().map_err(|source| Error::Io { file: "a fresh process".to_string(), source })?;
+    let report = measure(args, first)?;
+    if args.json { say_json(&report) } else { say(report) }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { model, threads, isa, precision, batch, .. } = self;
+        let share = |gflops: f64| 100.0 * gflops / self.peak_gflops;
+        writeln!(f, "{model}, {threads} threads, {isa}, {precision}, peak {:.0} GFLOP/s", self.peak_gflops)?;
+        let (train, infer, one) = (share(self.train_gflops), share(self.infer_gflops), share(self.infer1_gflops));
+        writeln!(f, "training step of {batch}   {:9.3} ms  {train:.0} % of the peak", self.train_step_ms)?;
+        writeln!(f, "inference of {batch}       {:9.3} ms  {infer:.0} %", self.infer_batch_ms)?;
+        writeln!(f, "inference of 1         {:9.3} ms  {one:.0} %", self.infer1_ms)?;
+        writeln!(f, "first step of a process {:8.3} ms, {:.3} of them compiling", self.first_step_ms, self.compile_ms)?;
+        write!(f, "memory in training     {:9.1} MB, {:.1} of them the arena", self.rss_mb, self.arena_mb)
+    }
 }
 
 /// Starts this program anew, three times, and waits for the end of its first step. (The age of the measuring process
 /// would count what `cargo run` did before it became this program.)
-fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
+fn first_step() -> io::Result<Duration> {
     let mut times = Vec::new();
     for _ in 0..3 {
         let start = Instant::now();
@@ -158,11 +171,11 @@ fn first_step() -> Result<Duration, Box<dyn std::error::Error>> {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
-        BufReader::new(fresh.stdout.take().ok_or("no output of the fresh process")?).read_line(&mut line)?;
+        BufReader::new(fresh.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
         times.push(start.elapsed());
         let status = fresh.wait()?;
         if line.trim_end() != STEPPED || !status.success() {
-            return Err(format!("the fresh process took no step ({status})").into());
+            return Err(io::Error::other(format!("took no step ({status})")));
         }
     }
     times.sort_unstable();
@@ -188,8 +201,7 @@ fn report(args: &Args) -> Result<(), Error> {
                 best = profile;
             }
         }
-        // who closed the pipe wants no more
-        let _ = writeln!(std::io::stdout(), "{}\n{}", best.plan, ready.program.convolutions_measured(&best));
+        say(format_args!("{}\n{}", best.plan, ready.program.convolutions_measured(&best)))?;
     }
     Ok(())
 }

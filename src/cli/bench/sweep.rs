@@ -20,16 +20,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use outrigger::compile::Options;
-use outrigger::models::{Classifier, ResNetCifar, by_name};
-use outrigger::{Error, Roof};
-use outrigger_runtime::{Bound, peak_bandwidth, peak_gflops};
+use outrigger_runtime::{Bound, Roof, peak_bandwidth, peak_gflops};
 
-use crate::network::{Clock, Network, Ready, cpu, wall};
+use super::network::{Clock, Network, Ready, cpu, wall};
+use crate::compile::Options;
+use crate::error::Error;
+use crate::models::{Classifier, ResNetCifar, by_name};
 
 /// Which tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Table {
+pub(in crate::cli) enum Table {
     /// All of them.
     All,
     /// ResNet-20, -56 and -110.
@@ -61,7 +61,7 @@ const MODELS: [(&str, usize); 8] = [
 ///
 /// # Errors
 /// Those of compiling and running.
-pub fn print(table: Table, options: &Options, threads: usize, steps: u32) -> Result<(), Error> {
+pub(super) fn print(table: Table, options: &Options, threads: usize, steps: u32) -> Result<(), Error> {
     let run = Sweep { options, threads, steps, roof: roof(threads), clock: if threads == 1 { cpu } else { wall } };
     let wanted = |one: Table| table == one || table == Table::All;
     say(&format!("{threads} thread(s), {:.0} GFLOP/s, {:.1} GB/s", run.roof.gflops, run.roof.bandwidth));

@@ -1,0 +1,7 @@
+//! The command line; see the module `cli` of the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outrigger::cli::main()
+}

@@ -1,0 +1,243 @@
+//! Which network a command is about: a known one by its name, or what a file holds.
+//!
+//! ```text
+//!   --model NAME ───────────▶ Network ─┐
+//!   --weights FILE ─ recipe ─▶   │     ├─▶ Chosen: graphs for any batch, Store
+//!                  └─ tensors ─▶ Store │
+//!   --weights FILE.outrigger ──────────┘
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::output::misuse;
+use crate::codegen::Isa;
+use crate::compile::Options;
+use crate::error::Error;
+use crate::export::inference::InferenceGraph;
+use crate::formats::{Restore, WeightFile, read_weights};
+use crate::graph::{Graph, Loss, Reduction};
+use crate::models::{Classifier, by_name};
+use crate::nn::{Mode, Network};
+use crate::ops::Op;
+use crate::store::Store;
+use crate::train::Recipe;
+use crate::types::{DType, Precision};
+
+/// The options that name a network.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Source {
+    /// A network's name; an unknown one is answered with the known ones [default: that of --weights, or resnet14]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Its weights: a file of train --save, PyTorch, Keras or NumPy; or a whole network, FILE.outrigger [default:
+    /// first values]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+/// How a network is compiled.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Compiling {
+    /// Instructions of the inner products: clif, avx2, avx512, avx512bf16 or amx [default: OUTRIGGER_ISA, or the
+    /// fastest of this CPU]
+    #[arg(long)]
+    pub(super) isa: Option<Isa>,
+    /// f32 or bf16 [default: as it was trained, or f32]
+    #[arg(long)]
+    pub(super) precision: Option<Precision>,
+}
+
+impl Compiling {
+    pub(super) fn options(&self, network: &Chosen) -> Options {
+        let precision = self.precision.unwrap_or(network.precision);
+        Options { isa: self.isa, precision, ..Options::default() }
+    }
+}
+
+enum Kind {
+    Network(Box<Network>),
+    Inference(Box<InferenceGraph>),
+}
+
+/// A network with its weights.
+pub(super) struct Chosen {
+    kind: Kind,
+    /// What it is called in reports.
+    pub(super) name: String,
+    pub(super) store: Store,
+    /// What it was trained in.
+    precision: Precision,
+    /// The recipe and its epochs, of a file that has one.
+    pub(super) recipe: Option<(Recipe, u64)>,
+    /// Name of the graph's input.
+    pub(super) input: String,
+    /// Name of the graph's output.
+    pub(super) output: String,
+}
+
+impl Source {
+    /// The network of a word that is a name or a file.
+    pub(super) fn of_word(word: Option<&String>) -> Source {
+        let file = word.map(PathBuf::from).filter(|path| path.exists() || path.extension().is_some());
+        match file {
+            Some(file) => Source { model: None, weights: Some(file) },
+            None => Source { model: word.cloned(), weights: None },
+        }
+    }
+
+    /// The file of weights, if one was named.
+    pub(super) fn weights(&self) -> Option<&Path> {
+        self.weights.as_deref()
+    }
+
+    /// Refuses to go on with first values.
+    pub(super) fn require_weights(&self, command: &str) -> Result<(), Error> {
+        match self.weights {
+            Some(_) => Ok(()),
+            None => {
+                Err(misuse("--weights", format!("{command} needs trained weights; outrigger train --save makes some")))
+            }
+        }
+    }
+
+    /// Finds the network and fills its weights.
+    pub(super) fn load(&self) -> Result<Chosen, Error> {
+        if let Some(path) = &self.weights
+            && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("outrigger"))
+        {
+            if self.model.is_some() {
+                return Err(misuse("--model", format!("{} has its own network; leave the name out", path.display())));
+            }
+            return Chosen::of_inference(InferenceGraph::load(path)?, path);
+        }
+        let file = self.weights.as_deref().map(read_weights).transpose()?;
+        let recipe = match (&file, &self.model) {
+            (Some(file), None) => Some(recipe(file)?),
+            _ => None,
+        };
+        let network = match (&self.model, &recipe) {
+            (Some(name), _) => by_name(name)?,
+            (None, Some((recipe, _))) => recipe.model.network()?,
+            (None, None) => by_name("resnet14")?,
+        };
+        let store = Store::new(&network.graph(1, Mode::Evaluate)?, 0)?;
+        if let Some(file) = &file {
+            file.restore(&store, file.assumed_layout(), Restore::Model)?;
+        }
+        let name = match (&self.model, &recipe) {
+            (None, Some((recipe, _))) => {
+                let [a, b, c] = recipe.model.layers;
+                format!("resnet [{a},{b},{c}]")
+            }
+            (model, _) => model.clone().unwrap_or_else(|| "resnet14".to_string()),
+        };
+        let precision = recipe.as_ref().map_or(Precision::F32, |(recipe, _)| recipe.precision);
+        let [input, output] = ["images", "logits"].map(str::to_string);
+        Ok(Chosen { kind: Kind::Network(Box::new(network)), name, store, precision, recipe, input, output })
+    }
+}
+
+/// What a file says of its network.
+fn recipe(file: &WeightFile) -> Result<(Recipe, u64), Error> {
+    Recipe::from_file(file).map_err(|_| {
+        file.error("does not say which network it is of, as those of train --save do; name it with --model")
+    })
+}
+
+impl Chosen {
+    fn of_inference(inference: InferenceGraph, path: &Path) -> Result<Chosen, Error> {
+        let graph = inference.graph();
+        let inputs: Vec<String> = graph.inputs().filter_map(|id| Some(graph.get(id)?.name.clone())).collect();
+        let ([input], [(output, _)]) = (&inputs[..], graph.outputs()) else {
+            let reason = format!("has {} inputs and {} outputs, not one each", inputs.len(), graph.outputs().len());
+            return Err(Error::Checkpoint { file: path.display().to_string(), reason });
+        };
+        let (input, output) = (input.clone(), output.clone());
+        Ok(Chosen {
+            name: graph.name().to_string(),
+            store: inference.store().clone(),
+            kind: Kind::Inference(Box::new(inference)),
+            precision: Precision::F32,
+            recipe: None,
+            input,
+            output,
+        })
+    }
+
+    /// The network of layers, where it is one.
+    pub(super) fn network(&self) -> Option<&Network> {
+        match &self.kind {
+            Kind::Network(network) => Some(network),
+            Kind::Inference(_) => None,
+        }
+    }
+    /// The exported graph, where it is one.
+    pub(super) fn inference(&self) -> Option<&InferenceGraph> {
+        match &self.kind {
+            Kind::Network(_) => None,
+            Kind::Inference(inference) => Some(inference),
+        }
+    }
+
+    /// Images to outputs, for `batch` images.
+    pub(super) fn forward(&self, batch: usize) -> Result<Graph, Error> {
+        match &self.kind {
+            Kind::Network(network) => network.evaluation(batch)?.cone(&[&self.output]),
+            Kind::Inference(inference) => Ok(inference.with_batch(batch)?.graph().clone()),
+        }
+    }
+    /// The same with `labels` and their `loss`.
+    pub(super) fn evaluation(&self, batch: usize) -> Result<Graph, Error> {
+        match &self.kind {
+            Kind::Network(network) => network.evaluation(batch),
+            Kind::Inference(_) => {
+                let mut graph = self.forward(batch)?;
+                let scores = graph.output(&self.output)?;
+                let loss = match self.gives_probabilities() {
+                    true => Loss::categorical_cross_entropy(),
+                    false => Loss::cross_entropy(),
+                };
+                let labels = graph.input("labels", DType::I32, [batch])?;
+                let loss = graph.loss(loss, scores, labels, Reduction::Mean)?;
+                graph.set_output("loss", loss)?;
+                Ok(graph)
+            }
+        }
+    }
+
+    /// Whether the scores are probabilities, not logits.
+    fn gives_probabilities(&self) -> bool {
+        match &self.kind {
+            Kind::Network(network) => network.ends_in_softmax(),
+            Kind::Inference(inference) => {
+                let graph = inference.graph();
+                let last = graph.output(&self.output).ok().and_then(|scores| graph.get(scores.node));
+                last.is_some_and(|node| matches!(node.op, Op::Softmax(_)))
+            }
+        }
+    }
+    /// The probabilities that a row of scores stands for.
+    pub(super) fn probabilities(&self, scores: &[f32]) -> Vec<f64> {
+        let scores = scores.iter().map(|&x| f64::from(x));
+        if self.gives_probabilities() {
+            return scores.collect();
+        }
+        let top = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = scores.map(|x| (x - top).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|x| x / sum).collect()
+    }
+
+    /// Rows, columns and channels of an image.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a network of something else.
+    pub(super) fn image(&self) -> Result<[usize; 3], Error> {
+        let graph = self.forward(1)?;
+        let ty = graph.value_type(graph.source(&self.input)?).cloned();
+        match ty.as_ref().map(|ty| &ty.shape.0[..]) {
+            Some(&[_, rows, columns, channels]) if channels == 1 || channels == 3 => Ok([rows, columns, channels]),
+            _ => Err(misuse("--model", format!("{} takes no images of one or three channels", self.name))),
+        }
+    }
+}
