@@ -14,7 +14,8 @@ type Function = fn(&mut Graph, Value) -> Result<Value, Error>;
 
 #[test]
 fn activations() {
-    let all: [(&str, Function); 17] = [
+    // `threshold` and `hardshrink` jump, which differences may straddle: the op suite keeps away from their jumps
+    let all: [(&str, Function); 15] = [
         ("elu", |g, x| g.elu(x, 0.6)),
         ("celu", |g, x| g.celu(x, 0.6)),
         ("selu", Graph::selu),
@@ -26,10 +27,8 @@ fn activations() {
         ("softsign", Graph::softsign),
         ("gelu_tanh", Graph::gelu_tanh),
         ("log_sigmoid", Graph::log_sigmoid),
-        ("hardshrink", |g, x| g.hardshrink(x, 0.3)),
         ("softshrink", |g, x| g.softshrink(x, 0.3)),
         ("tanhshrink", Graph::tanhshrink),
-        ("threshold", |g, x| g.threshold(x, 0.2, -1.0)),
         ("l1_penalty", |g, x| g.l1_penalty(&[x, x], 0.3)),
         ("l2_penalty", |g, x| g.l2_penalty(&[x], 0.3)),
     ];
