@@ -202,7 +202,13 @@ impl<M: Classifier> Trainer<M> {
     /// # Errors
     /// [`Error::Training`] for a state that holds a NaN or an infinity, from which no training can go on;
     /// [`Error::Io`]. A file that was there before is then unchanged.
-    pub fn save(&self, path: &Path, layout: Layout, mut metadata: BTreeMap<String, String>) -> Result<(), Error> {
+    pub fn save(
+        &self,
+        path: impl AsRef<Path>,
+        layout: Layout,
+        mut metadata: BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let path = path.as_ref();
         if let Some(bad) = self.non_finite()? {
             let reason = format!("{bad}: not saved to {}", path.display());
             return Err(Error::Training { step: self.steps, reason });
