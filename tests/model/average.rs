@@ -27,7 +27,7 @@ fn averages_follow_and_are_used_for_validation() {
     let bias = model.store().get("dense/bias").unwrap();
     let mut average: Vec<f64> = Vec::new();
     for step in 0..4 {
-        model.train_on_batch(&[x.clone()], &[y.clone()]).unwrap();
+        model.train_on_batch(&x, &y).unwrap();
         let kernel = model.store().get("dense/kernel").unwrap().to_f64();
         average = match step {
             0 => kernel,
@@ -79,7 +79,7 @@ fn frozen_layers_stay_and_their_norms_use_what_they_know() {
     let (images, labels) = super::batch(6, 4).unwrap();
     let changed = |model: &mut Model| -> Vec<String> {
         let before = weights(model);
-        model.train_on_batch(&[images.clone()], &[labels.clone()]).unwrap();
+        model.train_on_batch(&images, &labels).unwrap();
         let pairs = before.into_iter().zip(weights(model)).filter(|(a, b)| a.1 != b.1);
         pairs.map(|((name, _), _)| name).collect()
     };

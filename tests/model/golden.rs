@@ -50,7 +50,7 @@ fn the_losses_of_probabilities_and_rows_are_kerass() {
     load_by_name(&golden.section("init/"), model.store(), &options).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let (inputs, targets) = batch(&images, step * n, n);
-        let loss = model.train_on_batch(&[inputs], &[targets]).unwrap().get("loss").unwrap();
+        let loss = model.train_on_batch(&inputs, &targets).unwrap().get("loss").unwrap();
         let limit = if step == 0 { 1e-5 } else { 5e-3 };
         assert!((loss - expected).abs() < limit * expected, "step {step}: {loss} {expected}");
     }

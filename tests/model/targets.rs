@@ -57,9 +57,9 @@ fn binary_labels_are_taken_as_numbers() {
     let column = Tensor::f32([6, 1], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0]).unwrap();
     let mut model = dense(1, Some(Function::Sigmoid));
     model.compile(Adam::default(), Loss::BinaryCrossEntropy, [Accuracy::new()]).unwrap();
-    let logs = model.test_on_batch(&[x.clone()], &[labels.clone()]).unwrap();
-    assert_eq!(logs, model.test_on_batch(&[x.clone()], &[column.clone()]).unwrap());
-    let probabilities = &model.predict_on_batch(&[x.clone()]).unwrap()[0];
+    let logs = model.test_on_batch(&x, &labels).unwrap();
+    assert_eq!(logs, model.test_on_batch(&x, &column).unwrap());
+    let probabilities = &model.predict_on_batch(&x).unwrap()[0];
     let expected = reference::loss(Loss::BinaryCrossEntropy, probabilities, &column).unwrap();
     assert!((logs.get("loss").unwrap() - expected).abs() < 1e-6);
     let right = probabilities.to_f64().iter().zip(column.to_f64()).filter(|&(&p, t)| (p > 0.5) == (t == 1.0)).count();
@@ -89,7 +89,7 @@ fn a_loop_may_begin_with_any_targets() {
             model.compile(Sgd::default().lr(0.1), CROSS_ENTROPY, ()).unwrap();
         }
         for _ in 0..3 {
-            let logs = whole.train_on_batch(&[images.clone()], &[targets.clone()]).unwrap();
+            let logs = whole.train_on_batch(&images, &targets).unwrap();
             parts.forward(&images).unwrap();
             assert_eq!(Some(f64::from(parts.loss(&targets).unwrap())), logs.get("loss"));
             parts.zero_grad().unwrap();
@@ -166,14 +166,14 @@ fn dropout_is_for_training_only() {
     let layers = Sequential::new().add(Dropout::new(0.5));
     let mut model = Model::from_module(&layers, Input::torch("x", [1000])).unwrap();
     let x = Tensor::full([2, 1000], 1.0);
-    assert_eq!(model.predict_on_batch(&[x.clone()]).unwrap()[0], x);
+    assert_eq!(model.predict_on_batch(&x).unwrap()[0], x);
 
     let layers = Sequential::new().add(Linear::new(1000)).add(ReLU::new()).add(Dropout::new(0.5));
     let mut model = Model::from_module(&layers, Input::torch("x", [2])).unwrap();
     model.compile(Sgd::default().lr(0.0), Loss::MeanSquaredError, ()).unwrap();
     let (x, target) = (Tensor::full([1, 2], 1.0), Tensor::full([1, 1000], 0.0));
     let zeros = |t: &Tensor| t.as_f32().unwrap().iter().filter(|&&x| x == 0.0).count();
-    let whole = model.predict_on_batch(&[x.clone()]).unwrap();
+    let whole = model.predict_on_batch(&x).unwrap();
     let mut seen = Vec::new();
     for _ in 0..2 {
         let outputs = model.forward(&x).unwrap();

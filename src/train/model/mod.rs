@@ -72,9 +72,9 @@ pub struct ModelOptions {
 /// let inputs = Tensor::f32([4, 2], vec![0., 0., 0., 1., 1., 0., 1., 1.])?;
 /// let target = Tensor::f32([4, 1], vec![0., 1., 1., 0.])?;
 /// for _ in 0..200 {
-///     model.train_on_batch(&[inputs.clone()], &[target.clone()])?;
+///     model.train_on_batch(&inputs, &target)?;
 /// }
-/// assert!(model.test_on_batch(&[inputs], &[target])?.get("loss").unwrap() < 0.05);
+/// assert!(model.test_on_batch(&inputs, &target)?.get("loss").unwrap() < 0.05);
 /// # Ok(())
 /// # }
 /// ```

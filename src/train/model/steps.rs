@@ -4,6 +4,7 @@ use super::compile::Compiled;
 use super::feed::Feed;
 use super::objective::{Task, loss_graph, loss_name, target_name};
 use super::programs::Purpose;
+use super::torch::{Fed, Tensors};
 use super::{Logs, Model};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -18,9 +19,13 @@ impl Model {
     /// # Errors
     /// [`Error::Option`] for a model that was not compiled and for tensors that do not fit; those of differentiation
     /// and compilation when the batch size first comes; [`Error::Label`].
-    pub fn train_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+    pub fn train_on_batch(
+        &mut self,
+        inputs: &(impl Tensors + ?Sized),
+        targets: &(impl Tensors + ?Sized),
+    ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
+        let feed = fed(inputs, targets, &self.network)?;
         self.train_feed(feed)?;
         self.logs()
     }
@@ -28,9 +33,13 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::train_on_batch`].
-    pub fn test_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+    pub fn test_on_batch(
+        &mut self,
+        inputs: &(impl Tensors + ?Sized),
+        targets: &(impl Tensors + ?Sized),
+    ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
+        let feed = fed(inputs, targets, &self.network)?;
         self.test_feed(feed)?;
         self.logs()
     }
@@ -38,8 +47,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Option`] for tensors that do not fit.
-    pub fn predict_on_batch(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        let feed = Feed::of_tensors(inputs, &[], self.network.inputs())?;
+    pub fn predict_on_batch(&mut self, inputs: &(impl Tensors + ?Sized)) -> Result<Vec<Tensor>, Error> {
+        let Fed(feed) = inputs.inputs(self.network.inputs())?;
         self.predict_feed(&feed)
     }
 
@@ -89,6 +98,16 @@ impl Model {
         let names: Vec<String> = compiled.places.iter().map(|&place| loss_name(outputs[place])).collect();
         Ok(Logs::new(compiled.meters.values(&names)))
     }
+}
+
+/// Inputs and targets of a step.
+pub(super) fn fed<'a>(
+    inputs: &'a (impl Tensors + ?Sized),
+    targets: &(impl Tensors + ?Sized),
+    network: &Network,
+) -> Result<Feed<'a>, Error> {
+    let Fed(feed) = inputs.inputs(network.inputs())?;
+    feed.with_targets(targets.targets()?)
 }
 
 /// The outputs of a run, with the axes that the network's shapes say.

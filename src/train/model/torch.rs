@@ -12,7 +12,7 @@ use super::Model;
 use super::compile::Compiled;
 use super::feed::{Feed, Numbers};
 use super::programs::Purpose;
-use super::steps::{outputs, settle, settle_targets, target_names, with_loss};
+use super::steps::{fed, outputs, settle, settle_targets, target_names, with_loss};
 use crate::data::Batch;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -23,7 +23,8 @@ use crate::train::model::objective::{Task, WEIGHTS};
 use crate::train::optimizer::{GRADIENT, LEARNING_RATE, LOSS, gradient_graph, update_graph};
 use crate::types::DType;
 
-/// What [`Model::forward`] and [`Model::loss`] take: a loader's batch, a tensor, or an array of several.
+/// What [`Model::forward`], [`Model::loss`], [`Model::train_on_batch`] and their like take: a loader's batch, a tensor,
+/// or several in an array, a slice or a vector.
 pub trait Tensors {
     /// As inputs of a network.
     #[doc(hidden)]
@@ -35,7 +36,7 @@ pub trait Tensors {
 
 /// Inputs of a step.
 #[doc(hidden)]
-pub struct Fed<'a>(Feed<'a>);
+pub struct Fed<'a>(pub(super) Feed<'a>);
 
 impl Tensors for Batch {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
@@ -47,18 +48,34 @@ impl Tensors for Batch {
 }
 impl Tensors for Tensor {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
-        Feed::of_tensors(std::slice::from_ref(self), &[], inputs).map(Fed)
+        std::slice::from_ref(self).inputs(inputs)
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
         Ok(vec![self.clone()])
     }
 }
-impl<const N: usize> Tensors for [Tensor; N] {
+impl Tensors for [Tensor] {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
-        Feed::of_tensors(self, &[], inputs).map(Fed)
+        Feed::of_tensors(self, inputs).map(Fed)
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
         Ok(self.to_vec())
+    }
+}
+impl<const N: usize> Tensors for [Tensor; N] {
+    fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
+        self.as_slice().inputs(inputs)
+    }
+    fn targets(&self) -> Result<Vec<Tensor>, Error> {
+        self.as_slice().targets()
+    }
+}
+impl Tensors for Vec<Tensor> {
+    fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
+        self.as_slice().inputs(inputs)
+    }
+    fn targets(&self) -> Result<Vec<Tensor>, Error> {
+        self.as_slice().targets()
     }
 }
 
@@ -264,8 +281,8 @@ impl Model {
     /// As [`Model::train_on_batch`].
     pub fn train_step(&mut self, x: &(impl Tensors + ?Sized), targets: &(impl Tensors + ?Sized)) -> Result<f32, Error> {
         self.compiled_mut()?.meters.reset();
-        let Fed(feed) = x.inputs(self.network.inputs())?;
-        self.train_feed(Feed { targets: targets.targets()?, ..feed })?;
+        let feed = fed(x, targets, &self.network)?;
+        self.train_feed(feed)?;
         Ok(self.logs()?.get("loss").unwrap_or(f64::NAN) as f32)
     }
 
