@@ -172,7 +172,7 @@ fn every_form_is_exported() {
         assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
     }
     let weights = export("--format safetensors --out plain.safetensors");
-    let (plain, trained) = (read_weights(&weights[0]).unwrap(), read_weights(&dir.join("w.safetensors")).unwrap());
+    let (plain, trained) = (read_weights(&weights[0]).unwrap(), read_weights(dir.join("w.safetensors")).unwrap());
     assert!(plain.names().count() > 20);
     assert!(plain.names().all(|name| plain.tensor(name).unwrap() == trained.tensor(name).unwrap()));
 }
@@ -184,7 +184,7 @@ fn weights_survive_a_round_trip_of_formats() {
     stdout(dir, "convert w.pt w.weights.h5");
     stdout(dir, "convert w.weights.h5 w.npz");
     let said = &json(dir, "convert w.npz back.safetensors --names torch --json")[0];
-    let [old, new] = ["w.safetensors", "back.safetensors"].map(|name| read_weights(&dir.join(name)).unwrap());
+    let [old, new] = ["w.safetensors", "back.safetensors"].map(|name| read_weights(dir.join(name)).unwrap());
     assert_eq!(object(said, "tensors"), new.names().count());
     assert!(new.names().count() > 20);
     for name in new.names() {

@@ -41,7 +41,7 @@ fn every_record_is_read_as_it_lies_in_the_file() {
     let Some(dir) = originals() else { return };
     for name in ["data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"] {
         let raw = fs::read(dir.join(name)).unwrap();
-        let set = read_file(Layout::Cifar10, &dir.join(name)).unwrap();
+        let set = read_file(Layout::Cifar10, dir.join(name)).unwrap();
         assert_eq!(set.len(), raw.len() / 3073);
         for (n, record) in raw.chunks(3073).enumerate() {
             assert_eq!(set.labels()[n], record[0]);
@@ -119,13 +119,13 @@ fn oversized_files_are_refused_before_they_are_read() {
         (Layout::Cifar100Coarse, 1 << 28, 50_000),
     ] {
         let size = layout.record_size() as u64;
-        let error = read_file(layout, &sized("long.bin", records * size)).unwrap_err();
+        let error = read_file(layout, sized("long.bin", records * size)).unwrap_err();
         let (length, most_bytes) = ((records * size).to_string(), (most * size).to_string());
         for part in ["long.bin", &length, &most.to_string(), &most_bytes] {
             assert!(error.to_string().contains(part), "{error} has no {part}");
         }
     }
-    let full = read_file(Layout::Cifar10, &sized("full.bin", 10_000 * 3073)).unwrap();
+    let full = read_file(Layout::Cifar10, sized("full.bin", 10_000 * 3073)).unwrap();
     assert_eq!(full.len(), 10_000);
 
     // the parts of CIFAR-100 differ in size: what the file for training may hold, that for tests may not

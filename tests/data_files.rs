@@ -119,7 +119,7 @@ fn a_bad_folder_or_image_is_named() {
     contains(error(), &[dir.path().to_str().unwrap(), "no classes"]);
     fs::create_dir(dir.path().join("cat")).unwrap();
     contains(error(), &["cat", "no image in this class"]);
-    contains(ImageFolder::new(&dir.path().join("nowhere")).unwrap_err(), &["nowhere"]);
+    contains(ImageFolder::new(dir.path().join("nowhere")).unwrap_err(), &["nowhere"]);
 
     fs::write(dir.path().join("cat/1.png"), b"\x89PNG\r\n\x1a\nrubbish").unwrap();
     let options = LoaderOptions { shuffle: false, workers: 2, ..LoaderOptions::default() };

@@ -52,10 +52,10 @@ const NO_TENSORS: [&str; 4] = ["i64", "i16", "i8", "bool"];
 
 #[test]
 fn pytorchs_views_and_element_types_are_read() {
-    let expected = read_weights(&fixture("torch_mixed.safetensors")).unwrap();
+    let expected = read_weights(fixture("torch_mixed.safetensors")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     for protocol in [2, 4, 5] {
-        let file = read_weights(&fixture(&format!("torch_mixed.protocol{protocol}.pt"))).unwrap();
+        let file = read_weights(fixture(&format!("torch_mixed.protocol{protocol}.pt"))).unwrap();
         assert_same(&file, &expected, &NO_TENSORS);
         // the types that are no tensors here: byte for byte in what is written
         let paths = [("file", &file), ("expected", &expected)].map(|(name, weights)| {
@@ -69,8 +69,8 @@ fn pytorchs_views_and_element_types_are_read() {
 
 #[test]
 fn a_checkpoints_state_dict_is_found() {
-    let file = read_weights(&fixture("torch_net.ckpt")).unwrap();
-    assert_same(&file, &read_weights(&fixture("torch_net.safetensors")).unwrap(), &["bn.num_batches_tracked"]);
+    let file = read_weights(fixture("torch_net.ckpt")).unwrap();
+    assert_same(&file, &read_weights(fixture("torch_net.safetensors")).unwrap(), &["bn.num_batches_tracked"]);
     assert_eq!(file.meta("note").unwrap(), "a checkpoint");
     assert_eq!(file.meta_as::<u32>("epoch").unwrap(), 3);
     assert_eq!(file.layout(), Some(Layout::Torch));
@@ -78,14 +78,14 @@ fn a_checkpoints_state_dict_is_found() {
 
 #[test]
 fn kerass_files_are_read_under_the_layers_names() {
-    let expected = read_weights(&fixture("keras_net.safetensors")).unwrap();
+    let expected = read_weights(fixture("keras_net.safetensors")).unwrap();
     for name in ["keras_net.weights.h5", "keras_net.keras"] {
-        let file = read_weights(&fixture(name)).unwrap();
+        let file = read_weights(fixture(name)).unwrap();
         assert_same(&file, &expected, &[]);
         assert_eq!(file.layout(), Some(Layout::Native));
     }
-    let legacy = read_weights(&fixture("keras_small.h5")).unwrap();
-    assert_same(&legacy, &read_weights(&fixture("keras_small.safetensors")).unwrap(), &[]);
+    let legacy = read_weights(fixture("keras_small.h5")).unwrap();
+    assert_same(&legacy, &read_weights(fixture("keras_small.safetensors")).unwrap(), &[]);
 }
 
 /// Every format, from and to every other, gives the tensors back.
@@ -98,12 +98,12 @@ fn conversions_are_undone_by_their_inverse() {
         ("keras_net.weights.h5", Convention::Keras),
         ("keras_net.keras", Convention::Keras),
     ] {
-        let original = read_weights(&fixture(source)).unwrap();
+        let original = read_weights(fixture(source)).unwrap();
         for first in ends {
             for second in ends {
                 let (one, two) = (dir.path().join(format!("1.{first}")), dir.path().join(format!("2.{second}")));
                 let back = dir.path().join("back.safetensors");
-                convert(&fixture(source), &one, None).unwrap();
+                convert(fixture(source), &one, None).unwrap();
                 convert(&one, &two, None).unwrap();
                 convert(&two, &back, Some(convention)).unwrap();
                 let back = read_weights(&back).unwrap();
@@ -127,8 +127,8 @@ fn conversions_are_undone_by_their_inverse() {
 #[test]
 fn a_format_has_the_names_and_axes_of_its_framework() {
     let dir = tempfile::tempdir().unwrap();
-    let (torch, keras) = (read_weights(&fixture("torch_net.ckpt")).unwrap(), dir.path().join("net.weights.h5"));
-    let keras = convert(&fixture("torch_net.ckpt"), &keras, None).unwrap();
+    let (torch, keras) = (read_weights(fixture("torch_net.ckpt")).unwrap(), dir.path().join("net.weights.h5"));
+    let keras = convert(fixture("torch_net.ckpt"), &keras, None).unwrap();
     let expected = [
         "bn/beta",
         "bn/gamma",
@@ -162,9 +162,9 @@ fn a_format_has_the_names_and_axes_of_its_framework() {
     let (there, here) = (torch.tensor("conv.weight").unwrap().to_f64(), keras.tensor("conv/kernel").unwrap().to_f64());
     assert_eq!(here[((3) * 3 + 2) * 4 + 3], there[((3 * 3 + 2) * 3 + 1) * 3]);
 
-    let error = convert(&fixture("torch_net.ckpt"), &dir.path().join("x.pt"), Some(Convention::Keras)).unwrap_err();
+    let error = convert(fixture("torch_net.ckpt"), dir.path().join("x.pt"), Some(Convention::Keras)).unwrap_err();
     assert!(matches!(error, Error::Option { .. }), "{error}");
-    let error = write_weights(&dir.path().join("weights.bin"), &torch).unwrap_err();
+    let error = write_weights(dir.path().join("weights.bin"), &torch).unwrap_err();
     assert!(error.to_string().contains("weights.bin: its name does not say how"), "{error}");
 }
 
@@ -172,7 +172,7 @@ fn a_format_has_the_names_and_axes_of_its_framework() {
 #[test]
 fn kerass_own_weights_give_the_golden_output() {
     let Some(h5) = shared("golden/keras_resnet_adam.final.weights.h5") else { return };
-    let golden = WeightFile::read(&shared("golden/keras_resnet_adam.safetensors").unwrap()).unwrap();
+    let golden = WeightFile::read(shared("golden/keras_resnet_adam.safetensors").unwrap()).unwrap();
     let weights = read_weights(&h5).unwrap();
     assert_same(&weights, &golden.section("final/"), &[]);
 
@@ -278,10 +278,10 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
         ("torch_legacy.pt", ["torch_legacy.pt: ", "before 1.6", "again"]),
         ("make_torch.py", ["make_torch.py: ", "not a whole safetensors file", "bytes"]),
     ] {
-        let error = read_weights(&fixture(name)).unwrap_err().to_string();
+        let error = read_weights(fixture(name)).unwrap_err().to_string();
         parts.iter().for_each(|part| assert!(error.contains(part), "{error} has no {part}"));
     }
-    assert!(matches!(read_weights(&fixture("missing.pt")), Err(Error::Io { .. })));
+    assert!(matches!(read_weights(fixture("missing.pt")), Err(Error::Io { .. })));
     let error = parse_weights(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "a.zip").map(|f| f.names().count());
     assert!(matches!(error, Ok(0) | Err(Error::Checkpoint { .. })), "{error:?}");
 }
@@ -291,19 +291,19 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
 fn files_for_other_programs_are_written() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("formats");
     std::fs::create_dir_all(&dir).unwrap();
-    convert(&fixture("torch_mixed.protocol2.pt"), &dir.join("torch_mixed.pt"), None).unwrap();
-    convert(&fixture("torch_net.ckpt"), &dir.join("torch_net.pt"), None).unwrap();
-    convert(&fixture("keras_net.keras"), &dir.join("keras_net.npz"), None).unwrap();
-    convert(&fixture("keras_net.weights.h5"), &dir.join("keras_net.weights.h5"), None).unwrap();
+    convert(fixture("torch_mixed.protocol2.pt"), dir.join("torch_mixed.pt"), None).unwrap();
+    convert(fixture("torch_net.ckpt"), dir.join("torch_net.pt"), None).unwrap();
+    convert(fixture("keras_net.keras"), dir.join("keras_net.npz"), None).unwrap();
+    convert(fixture("keras_net.weights.h5"), dir.join("keras_net.weights.h5"), None).unwrap();
     // an archive of NumPy has no groups; the architecture has
     let architecture = std::fs::read_to_string(fixture("keras_net.json")).unwrap();
-    let bare = read_weights(&dir.join("keras_net.npz")).unwrap();
+    let bare = read_weights(dir.join("keras_net.npz")).unwrap();
     let by_architecture = dir.join("keras_net_by_architecture.weights.h5");
     write_weights(&by_architecture, &bare.clone().with_keras_architecture(&architecture).unwrap()).unwrap();
 
-    let original = read_weights(&fixture("keras_net.weights.h5")).unwrap();
+    let original = read_weights(fixture("keras_net.weights.h5")).unwrap();
     for name in ["keras_net.weights.h5", "keras_net_by_architecture.weights.h5"] {
-        let back = read_weights(&dir.join(name)).unwrap();
+        let back = read_weights(dir.join(name)).unwrap();
         assert_same(&back, &original, &[]);
         assert_eq!(back.meta("keras_groups").unwrap(), original.meta("keras_groups").unwrap());
     }

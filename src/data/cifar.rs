@@ -129,7 +129,8 @@ pub fn read_bytes(layout: Layout, bytes: &[u8], origin: &str) -> Result<Images, 
 /// Errors: as [`read_bytes`], a file that is missing or cannot be read, and one of more records than the largest
 /// official file of the layout: 10,000 for CIFAR-10, 50,000 for CIFAR-100. The length is checked before the file is
 /// read.
-pub fn read_file(layout: Layout, path: &Path) -> Result<Images, DataError> {
+pub fn read_file(layout: Layout, path: impl AsRef<Path>) -> Result<Images, DataError> {
+    let path = path.as_ref();
     read_at_most(layout, path, layout.most_records())
 }
 
@@ -183,7 +184,8 @@ const KNOWN: [Files; 2] = [
 /// official archive with them.
 ///
 /// Errors: none of the files is there, some are missing, or one is bad (as [`read_file`]).
-pub fn load_dir(dir: &Path) -> Result<Split, DataError> {
+pub fn load_dir(dir: impl AsRef<Path>) -> Result<Split, DataError> {
+    let dir = dir.as_ref();
     for files in &KNOWN {
         for place in [dir.to_path_buf(), dir.join(files.folder)] {
             let names = || files.train.iter().chain([&files.test]);
@@ -218,7 +220,7 @@ fn not_a_directory(error: io::Error) -> io::Result<bool> {
 }
 
 fn read_all(files: &Files, place: &Path) -> Result<Split, DataError> {
-    let read = |name: &str| read_file(files.layout, &place.join(name));
+    let read = |name: &str| read_file(files.layout, place.join(name));
     let mut train = read(files.train[0])?;
     for name in &files.train[1..] {
         train.append(&read(name)?)?;

@@ -32,7 +32,8 @@ impl ImageFolder {
     /// Lists the images below `root`; a class is a folder directly in it, and holds at least one image.
     ///
     /// Errors: a folder that can't be read, one without classes, a class without images.
-    pub fn new(root: &Path) -> Result<ImageFolder, DataError> {
+    pub fn new(root: impl AsRef<Path>) -> Result<ImageFolder, DataError> {
+        let root = root.as_ref();
         let mut data = ImageFolder { files: Vec::new(), class_names: Vec::new() };
         for class in entries(root)?.into_iter().filter(|path| path.is_dir()) {
             let before = data.files.len();
@@ -88,7 +89,8 @@ fn list(dir: &Path, found: &mut impl FnMut(PathBuf)) -> Result<(), DataError> {
 /// images have three equal channels, transparency is dropped, and 16 bits a channel become 8.
 ///
 /// Errors: a file that can't be read or does not decode, or one of more than 512 MiB.
-pub fn read_image(path: &Path) -> Result<Array, DataError> {
+pub fn read_image(path: impl AsRef<Path>) -> Result<Array, DataError> {
+    let path = path.as_ref();
     let bad = |reason: String| DataError::Format { file: path.display().to_string(), reason };
     let file = BufReader::new(fs::File::open(path).map_err(DataError::io("read", path))?);
     let reader = ImageReader::new(file).with_guessed_format().map_err(DataError::io("read", path))?;

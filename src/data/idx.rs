@@ -18,7 +18,7 @@ use super::images::{Images, Split};
 /// A data set in four IDX files, named as in MNIST.
 ///
 /// ```no_run
-/// let split = outrigger::data::MNIST.load("data/mnist".as_ref())?;
+/// let split = outrigger::data::MNIST.load("data/mnist")?;
 /// assert_eq!(split.train.shape(), [28, 28, 1]);
 /// # Ok::<(), outrigger::data::DataError>(())
 /// ```
@@ -59,7 +59,8 @@ impl IdxDataset<'_> {
     /// Reads the four files, each plain or as `.gz`, from `dir` or from torchvision's folder in it (`MNIST/raw`).
     ///
     /// Errors: a file is missing, damaged or of another kind; images and labels that do not belong together.
-    pub fn load(&self, dir: &Path) -> Result<Split, DataError> {
+    pub fn load(&self, dir: impl AsRef<Path>) -> Result<Split, DataError> {
+        let dir = dir.as_ref();
         let torchvision = dir.join(self.name).join("raw");
         let find = |place: &Path| FILES.map(|name| find(place, name));
         let places = [find(dir), find(&torchvision)];
@@ -105,7 +106,8 @@ fn format(path: &Path, reason: impl Into<String>) -> DataError {
 /// Reads an IDX file of unsigned bytes; one whose name ends in `.gz` is unpacked.
 ///
 /// Errors: a file that can't be read, is no IDX file, is cut short or too long, or holds other numbers than bytes.
-pub fn read_idx(path: &Path) -> Result<Array, DataError> {
+pub fn read_idx(path: impl AsRef<Path>) -> Result<Array, DataError> {
+    let path = path.as_ref();
     let (shape, bytes) = read_bytes(path)?;
     Array::new(shape, bytes)
 }

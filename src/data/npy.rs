@@ -44,7 +44,8 @@ impl Npy {
     /// Reads a `.npy` file of booleans, integers or floats of any size and byte order, in C or Fortran order.
     ///
     /// Errors: a file that can't be read, is damaged, cut short or too long, or holds something else.
-    pub fn read(path: &Path) -> Result<Npy, DataError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Npy, DataError> {
+        let path = path.as_ref();
         let file = File::open(path).map_err(DataError::io("read", path))?;
         Npy::parse(BufReader::new(file), path.display().to_string())
     }
@@ -146,7 +147,7 @@ impl Npy {
 /// ```no_run
 /// use outrigger::data::{ArrayDataset, read_npz};
 ///
-/// let mut arrays = read_npz("mnist.npz".as_ref())?;
+/// let mut arrays = read_npz("mnist.npz")?;
 /// if let (Some(x), Some(y)) = (arrays.remove("x_train"), arrays.remove("y_train")) {
 ///     let data = ArrayDataset::classes(x.into_array()?, y.into_labels()?, 10)?;
 /// }
@@ -154,7 +155,8 @@ impl Npy {
 /// ```
 ///
 /// Errors: a file that can't be read or is no zip archive, and as [`Npy::read`] for each array.
-pub fn read_npz(path: &Path) -> Result<BTreeMap<String, Npy>, DataError> {
+pub fn read_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Npy>, DataError> {
+    let path = path.as_ref();
     let origin = path.display().to_string();
     let bad = |error: zip::result::ZipError| DataError::Format { file: origin.clone(), reason: error.to_string() };
     let file = BufReader::new(File::open(path).map_err(DataError::io("read", path))?);

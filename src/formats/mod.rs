@@ -88,7 +88,7 @@ fn format_of(path: &Path) -> Result<(Format, Option<Convention>), Error> {
 /// ```no_run
 /// use outrigger::formats::read_weights;
 ///
-/// let weights = read_weights("resnet18.pth".as_ref())?;
+/// let weights = read_weights("resnet18.pth")?;
 /// println!("{}", weights.tensor("conv1.weight")?.shape());
 /// # Ok::<(), outrigger::Error>(())
 /// ```
@@ -96,7 +96,8 @@ fn format_of(path: &Path) -> Result<(Format, Option<Convention>), Error> {
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::Checkpoint`], or [`Error::Data`] of an array of a `.npz`, when
 /// it is of no known format, damaged, larger inside than out, or a program: names the file and the place.
-pub fn read_weights(path: &Path) -> Result<WeightFile, Error> {
+pub fn read_weights(path: impl AsRef<Path>) -> Result<WeightFile, Error> {
+    let path = path.as_ref();
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| Error::Io { file: file.clone(), source })?;
     parse_weights(&bytes, &file)
@@ -149,14 +150,15 @@ pub fn parse_weights(bytes: &[u8], file: &str) -> Result<WeightFile, Error> {
 /// use outrigger::formats::{Layout, WeightFile, write_weights};
 /// # fn save(store: &outrigger::Store) -> Result<(), outrigger::Error> {
 /// // `model.load_state_dict(torch.load("trained.pt"))`
-/// write_weights("trained.pt".as_ref(), &WeightFile::of_store(store, Layout::Torch, BTreeMap::new())?)
+/// write_weights("trained.pt", &WeightFile::of_store(store, Layout::Torch, BTreeMap::new())?)
 /// # }
 /// ```
 ///
 /// # Errors
 /// [`Error::Io`], and a file that was there before is then unchanged; [`Error::Checkpoint`] for another end, and for
 /// elements of a type that the format does not have.
-pub fn write_weights(path: &Path, weights: &WeightFile) -> Result<(), Error> {
+pub fn write_weights(path: impl AsRef<Path>, weights: &WeightFile) -> Result<(), Error> {
+    let path = path.as_ref();
     let bytes = match format_of(path)?.0 {
         Format::Safetensors => return weights.write(path),
         Format::Torch => torch::write(weights)?,
@@ -173,15 +175,20 @@ pub fn write_weights(path: &Path, weights: &WeightFile) -> Result<(), Error> {
 /// ```no_run
 /// use outrigger::formats::{Convention, convert};
 ///
-/// convert("model.weights.h5".as_ref(), "model.pt".as_ref(), None)?;
-/// convert("model.pt".as_ref(), "model.npz".as_ref(), Some(Convention::Keras))?;
+/// convert("model.weights.h5", "model.pt", None)?;
+/// convert("model.pt", "model.npz", Some(Convention::Keras))?;
 /// # Ok::<(), outrigger::Error>(())
 /// ```
 ///
 /// # Errors
 /// Those of [`read_weights`], [`WeightFile::to_convention`] and [`write_weights`]; [`Error::Option`] for a `convention`
 /// that `to` cannot have.
-pub fn convert(from: &Path, to: &Path, convention: Option<Convention>) -> Result<WeightFile, Error> {
+pub fn convert(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    convention: Option<Convention>,
+) -> Result<WeightFile, Error> {
+    let to = to.as_ref();
     let fixed = format_of(to)?.1;
     if let (Some(fixed), Some(wanted)) = (fixed, convention)
         && fixed != wanted

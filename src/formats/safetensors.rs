@@ -27,7 +27,8 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::Checkpoint`] when it is not a safetensors file, is cut off,
     /// or does not match its own checksum.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
         let file = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|source| Error::Io { file: file.clone(), source })?;
         WeightFile::parse(&bytes, &file)
@@ -65,7 +66,8 @@ impl WeightFile {
     ///
     /// # Errors
     /// [`Error::Io`]; a file that was there before is then unchanged.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
         let failed = |source| Error::Io { file: path.display().to_string(), source };
         let header = self.header().map_err(failed)?;
         let parts: Vec<&[u8]> =

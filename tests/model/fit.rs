@@ -41,7 +41,7 @@ fn an_epoch_is_its_batches() {
             let n = item.labels.len();
             let inputs = Tensor::f32([n, 3, 6, 6], pixels.collect()).unwrap();
             let targets = Tensor::i32([n], item.labels.clone()).unwrap();
-            loss += stepped.train_on_batch(&inputs, &[targets]).unwrap().get("loss").unwrap() * n as f64 / 10.0;
+            loss += stepped.train_on_batch(&inputs, &targets).unwrap().get("loss").unwrap() * n as f64 / 10.0;
         }
     }
     assert_eq!(weights(&fitted), weights(&stepped));

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use outrigger::data::{Images, load_dir};
 use outrigger::formats::{LoadOptions, WeightFile, load_by_name};
 use outrigger::graph::Loss;
-use outrigger::models::ResNetCifar;
-use outrigger::nn::{Activation, Form, Function};
-use outrigger::train::Model;
+use outrigger::nn::Form;
 use outrigger::train::optimizer::Optimizer;
-use outrigger::{Tensor, data};
+use outrigger::train::{Model, ModelOptions};
+use outrigger::{Tensor, data, models};
 
 /// A file beside the checkout; `None`, with a message, where it is missing.
 fn shared(name: &str) -> Option<PathBuf> {
@@ -23,9 +22,8 @@ fn shared(name: &str) -> Option<PathBuf> {
 
 /// The seed's network: probabilities of ten classes.
 fn network() -> Model {
-    let logits = ResNetCifar { form: Form::Keras, ..ResNetCifar::default() }.network().unwrap();
-    let softmax = Activation::new(Function::Softmax).call(&logits.outputs()[0]).unwrap();
-    let mut model = Model::new(&logits.inputs()[0], &softmax).unwrap();
+    let network = models::resnet_cifar([2, 2, 2]).form(Form::Keras).softmax(true).network().unwrap();
+    let mut model = Model::of(network, ModelOptions::default()).unwrap();
     model.compile(Optimizer::keras_adam().lr(0.001), Loss::categorical_cross_entropy(), ()).unwrap();
     model
 }
@@ -52,7 +50,7 @@ fn the_losses_of_probabilities_and_rows_are_kerass() {
     load_by_name(&golden.section("init/"), model.store(), &options).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let (inputs, targets) = batch(&images, step * n, n);
-        let loss = model.train_on_batch(&[inputs], &[targets]).unwrap().get("loss").unwrap();
+        let loss = model.train_on_batch(&inputs, &targets).unwrap().get("loss").unwrap();
         let limit = if step == 0 { 1e-5 } else { 5e-3 };
         assert!((loss - expected).abs() < limit * expected, "step {step}: {loss} {expected}");
     }
@@ -64,7 +62,7 @@ fn kerass_last_weights_predict_what_keras_predicted() {
     else {
         return;
     };
-    let golden = WeightFile::read(&shared("golden/keras_resnet_adam.safetensors").unwrap()).unwrap();
+    let golden = WeightFile::read(shared("golden/keras_resnet_adam.safetensors").unwrap()).unwrap();
     let evaluation = golden.section("eval/");
     let expected = evaluation.tensor(evaluation.names().next().unwrap()).unwrap();
     let (images, _) = batch(&load_dir(&sample).unwrap().test, 0, expected.shape().0[0]);

@@ -68,7 +68,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Tensors with the batch in front, shaped as the network's inputs say.
-    pub(super) fn of_tensors(tensors: &'a [Tensor], targets: &[Tensor], inputs: &[Symbol]) -> Result<Feed<'a>, Error> {
+    pub(super) fn of_tensors(tensors: &'a [Tensor], inputs: &[Symbol]) -> Result<Feed<'a>, Error> {
         if tensors.len() != inputs.len() {
             let reason = format!("the network takes {} tensors, got {}", inputs.len(), tensors.len());
             return Err(misfit("inputs", reason));
@@ -90,13 +90,17 @@ impl<'a> Feed<'a> {
                 Data::U8(numbers) => Numbers::I32(numbers.iter().map(|&x| i32::from(x)).collect::<Vec<_>>().into()),
             });
         }
-        for target in targets {
-            if target.shape().0.first() != Some(&batch) {
-                let reason = format!("a target has a row a sample, {batch}; got {}", target.shape());
-                return Err(misfit("targets", reason));
-            }
+        Ok(Feed { batch, inputs: values, targets: Vec::new(), weights: None })
+    }
+
+    /// The same inputs with what their outputs are compared with.
+    pub(super) fn with_targets(self, targets: Vec<Tensor>) -> Result<Feed<'a>, Error> {
+        let batch = self.batch;
+        if let Some(target) = targets.iter().find(|target| target.shape().0.first() != Some(&batch)) {
+            let reason = format!("a target has a row a sample, {batch}; got {}", target.shape());
+            return Err(misfit("targets", reason));
         }
-        Ok(Feed { batch, inputs: values, targets: targets.to_vec(), weights: None })
+        Ok(Feed { targets, ..self })
     }
 
     /// What a program with a loss must be compiled for to take this.

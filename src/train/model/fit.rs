@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Model;
 use super::data::{Batches, Item, Source};
 use super::feed::Feed;
+use super::steps::fed;
 use crate::error::Error;
 use crate::tensor::Tensor;
 use crate::train::callback::Callback;
@@ -190,7 +191,7 @@ impl Model {
             match &item {
                 Item::Batch(batch) => self.test_feed(Feed::of_batch(batch, self.network.inputs())?)?,
                 Item::Tensors((inputs, targets)) => {
-                    self.test_feed(Feed::of_tensors(inputs, targets, self.network.inputs())?)?;
+                    self.test_feed(fed(&inputs[..], &targets[..], &self.network)?)?;
                 }
             }
             source.recycle(item);
@@ -226,7 +227,7 @@ impl Model {
     fn train_item(&mut self, item: &Item, class_weight: &[(usize, f32)]) -> Result<(), Error> {
         let mut feed = match item {
             Item::Batch(batch) => Feed::of_batch(batch, self.network.inputs())?,
-            Item::Tensors((inputs, targets)) => Feed::of_tensors(inputs, targets, self.network.inputs())?,
+            Item::Tensors((inputs, targets)) => fed(&inputs[..], &targets[..], &self.network)?,
         };
         if !class_weight.is_empty() {
             feed.weights = Some(weights(&feed.targets, class_weight)?);

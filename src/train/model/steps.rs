@@ -25,8 +25,8 @@ impl Model {
         targets: &(impl Tensors + ?Sized),
     ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let Fed(feed) = inputs.inputs(self.network.inputs())?;
-        self.train_feed(Feed { targets: targets.targets()?, ..feed })?;
+        let feed = fed(inputs, targets, &self.network)?;
+        self.train_feed(feed)?;
         self.logs()
     }
     /// Loss and metrics of one batch, in evaluation.
@@ -39,8 +39,8 @@ impl Model {
         targets: &(impl Tensors + ?Sized),
     ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let Fed(feed) = inputs.inputs(self.network.inputs())?;
-        self.test_feed(Feed { targets: targets.targets()?, ..feed })?;
+        let feed = fed(inputs, targets, &self.network)?;
+        self.test_feed(feed)?;
         self.logs()
     }
     /// The outputs for one batch, in evaluation. Images have the axes that the network's shapes say.
@@ -112,6 +112,16 @@ impl Model {
         let names: Vec<String> = compiled.places.iter().map(|&place| loss_name(outputs[place])).collect();
         Ok(Logs::new(compiled.meters.values(&names)))
     }
+}
+
+/// Inputs and targets of a step.
+pub(super) fn fed<'a>(
+    inputs: &'a (impl Tensors + ?Sized),
+    targets: &(impl Tensors + ?Sized),
+    network: &Network,
+) -> Result<Feed<'a>, Error> {
+    let Fed(feed) = inputs.inputs(network.inputs())?;
+    feed.with_targets(targets.targets()?)
 }
 
 /// The outputs of a run, with the axes that the network's shapes say.

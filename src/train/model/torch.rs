@@ -23,7 +23,8 @@ use crate::train::model::objective::{Task, WEIGHTS};
 use crate::train::optimizer::{GRADIENT, LEARNING_RATE, LOSS, gradient_graph, update_graph};
 use crate::types::DType;
 
-/// What the steps of a [`Model`] take: a loader's batch, a tensor, or several in the network's order.
+/// What [`Model::forward`], [`Model::loss`], [`Model::train_on_batch`] and their like take: a loader's batch, a tensor,
+/// or several in an array, a slice or a vector.
 pub trait Tensors {
     /// As inputs of a network.
     #[doc(hidden)]
@@ -47,7 +48,7 @@ impl Tensors for Batch {
 }
 impl Tensors for Tensor {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
-        Feed::of_tensors(std::slice::from_ref(self), &[], inputs).map(Fed)
+        std::slice::from_ref(self).inputs(inputs)
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
         Ok(vec![self.clone()])
@@ -55,7 +56,7 @@ impl Tensors for Tensor {
 }
 impl Tensors for [Tensor] {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
-        Feed::of_tensors(self, &[], inputs).map(Fed)
+        Feed::of_tensors(self, inputs).map(Fed)
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
         Ok(self.to_vec())
@@ -63,10 +64,18 @@ impl Tensors for [Tensor] {
 }
 impl<const N: usize> Tensors for [Tensor; N] {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
-        Feed::of_tensors(self, &[], inputs).map(Fed)
+        self.as_slice().inputs(inputs)
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
-        Ok(self.to_vec())
+        self.as_slice().targets()
+    }
+}
+impl Tensors for Vec<Tensor> {
+    fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
+        self.as_slice().inputs(inputs)
+    }
+    fn targets(&self) -> Result<Vec<Tensor>, Error> {
+        self.as_slice().targets()
     }
 }
 
