@@ -18,8 +18,8 @@ pub struct Session {
     outputs: Vec<Port>,
     /// Whether each input has been given a value.
     given: Vec<bool>,
-    /// Steps of the current run that are done: outputs that these make hold something.
-    done: usize,
+    /// Steps of the current run that are done, if there was one: outputs that these make hold something.
+    done: Option<usize>,
     runtime: outrigger_runtime::Session,
 }
 
@@ -44,7 +44,7 @@ impl Session {
         let runtime = outrigger_runtime::Session::new(program.plan.clone(), store.state.clone(), team.clone())?;
         Ok(Session {
             given: vec![false; planned.inputs.len()],
-            done: 0,
+            done: None,
             inputs: planned.inputs.clone(),
             outputs: planned.outputs.clone(),
             runtime,
@@ -124,7 +124,7 @@ impl Session {
 
     /// Every input must have a value before a run. Outputs have none until the run is over.
     fn begin(&mut self) -> Result<(), Error> {
-        self.done = 0;
+        self.done = None;
         self.expect_given(|_| true)
     }
 
@@ -153,12 +153,12 @@ impl Session {
     /// # Errors
     /// As [`Session::run`]; [`Error::UnknownName`].
     pub fn run_until(&mut self, output: &str) -> Result<(), Error> {
-        let end = self.steps_until(find(&self.outputs, "output", output)?.1).max(self.done);
+        let end = self.steps_until(find(&self.outputs, "output", output)?.1).max(self.done.unwrap_or(0));
         self.go_on(end)
     }
     /// Begins a run of parts, in place of one that was not finished.
     pub fn start(&mut self) {
-        self.done = 0;
+        self.done = None;
     }
     /// Runs what is left of a run that [`Session::run_until`] began.
     ///
@@ -184,11 +184,11 @@ impl Session {
     }
 
     fn go_on(&mut self, end: usize) -> Result<(), Error> {
-        let range = self.done..end;
+        let range = self.done.unwrap_or(0)..end;
         self.expect_given(|port| self.reads(range.clone(), port))?;
-        self.done = 0;
+        self.done = None;
         self.runtime.run_steps(range)?;
-        self.done = end;
+        self.done = Some(end);
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl Session {
     pub fn run(&mut self) -> Result<(), Error> {
         self.begin()?;
         self.runtime.run()?;
-        self.done = self.steps().len();
+        self.done = Some(self.steps().len());
         Ok(())
     }
     /// Runs step by step and stops at the first step that makes a NaN or an infinity.
@@ -210,7 +210,7 @@ impl Session {
     pub fn run_checked(&mut self) -> Result<(), Error> {
         self.begin()?;
         self.runtime.run_checked()?;
-        self.done = self.steps().len();
+        self.done = Some(self.steps().len());
         Ok(())
     }
     /// Runs once and measures each kernel.
@@ -220,7 +220,7 @@ impl Session {
     pub fn run_profiled(&mut self) -> Result<Profile, Error> {
         self.begin()?;
         let profile = self.runtime.run_profiled()?;
-        self.done = self.steps().len();
+        self.done = Some(self.steps().len());
         Ok(profile)
     }
 
@@ -244,7 +244,7 @@ impl Session {
     /// [`Error::UnknownName`]; [`Error::Option`] when there was no run yet, or the last one failed.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let port = find(&self.outputs, "output", name)?.1;
-        if self.done < self.steps_until(port).max(1) {
+        if self.done.is_none_or(|done| done < self.steps_until(port)) {
             return Err(Error::Option {
                 option: format!("output \"{name}\""),
                 reason: "has no value: there was no run yet, or the last one failed".to_string(),
