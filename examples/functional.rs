@@ -54,8 +54,12 @@ pub fn keras_residual(layers: [usize; 3]) -> Result<Network, Error> {
 }
 
 fn main() -> Result<(), Error> {
-    let model = keras_residual([2, 2, 2])?;
-    print!("{model}");
-    println!("{} parameters", model.parameter_count()?);
+    let cifar10 = data::sample()?;
+    let mut model = Model::of(keras_residual([2, 2, 2])?, ModelOptions::default())?;
+    print!("{}", model.summary()?);
+    model.compile(Optimizer::keras_adam().lr(0.001), Loss::categorical_cross_entropy(), [Accuracy::new()])?;
+    let validation_data = Some(cifar10.test.into());
+    let options = FitOptions { epochs: 2, batch_size: 100, validation_data, ..FitOptions::default() };
+    model.fit(cifar10.train, options)?;
     Ok(())
 }

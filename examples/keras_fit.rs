@@ -23,7 +23,7 @@ fn main() -> Result<(), Error> {
     let options = LoaderOptions { batch_size: 128, workers: 2, ..LoaderOptions::default() };
 
     let mut model = Model::of(functional::keras_residual([2, 2, 2])?, ModelOptions::default())?;
-    print!("{}", model.network());
+    print!("{}", model.summary()?);
     model.compile(Optimizer::keras_adam().lr(0.001), Loss::categorical_cross_entropy(), [Accuracy::new()])?;
     let history = model.fit(
         datagen.flow(cifar10.train, options)?,

@@ -17,7 +17,7 @@ fn main() -> Result<(), Error> {
     let test_loader = DataLoader::new(cifar10.test, LoaderOptions { shuffle: false, ..options })?;
 
     let mut model = Model::of(models::resnet_cifar([2, 2, 2]).network()?, ModelOptions::default())?;
-    print!("{}", model.network());
+    print!("{}", model.summary()?);
     model.compile(Adam::default().lr(curr_lr), Loss::cross_entropy(), ())?;
 
     let total_step = train_loader.batches();

@@ -49,8 +49,12 @@ pub fn resnet(layers: [usize; 3]) -> Result<Network, Error> {
 }
 
 fn main() -> Result<(), Error> {
-    let model = resnet([2, 2, 2])?;
-    print!("{model}");
-    println!("{} parameters", model.parameter_count()?);
+    let cifar10 = data::sample()?;
+    let mut model = Model::of(resnet([2, 2, 2])?, ModelOptions::default())?;
+    print!("{}", model.summary()?);
+    model.compile(Adam::default().lr(0.001), Loss::cross_entropy(), [Accuracy::new()])?;
+    let validation_data = Some(cifar10.test.into());
+    let options = FitOptions { epochs: 2, batch_size: 100, validation_data, ..FitOptions::default() };
+    model.fit(cifar10.train, options)?;
     Ok(())
 }

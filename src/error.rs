@@ -38,6 +38,14 @@ pub enum Error {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// A text that describes no network.
+    #[error("{place}: {reason}")]
+    Architecture {
+        /// The entry of the text (`calls[3]`).
+        place: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// A value of another graph, or of none.
     #[error("{path}: operand {value} does not exist in this graph of {nodes} nodes")]
     UnknownValue {

@@ -23,6 +23,7 @@
 //! | train the CIFAR-10 network | [`models::resnet_cifar`], [`data`], [`train::Recipe`], `outrigger train` |
 //! | take another known network | [`models::by_name`] |
 //! | read and write weights (PyTorch, Keras, safetensors, NumPy), load them by name | [`formats`] |
+//! | look at a model, keep it | [`nn::Network::summary`], [`train::Model::cost`], [`train::Model::save`], [`nn::Network::to_json`] |
 //! | deploy a network | [`export::inference::InferenceGraph`] |
 //! | draw a graph, or memory over time | [`export::picture`] |
 //! | know what a value must be | [`mod@reference`], the interpreter in f64 |

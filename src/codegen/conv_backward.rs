@@ -16,6 +16,7 @@
 use cranelift_codegen::ir::Value;
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
+use super::conv_filter::filter_runs;
 use super::depthwise::Row;
 use super::emit::{Count, Emit};
 use super::half::Element;
@@ -108,16 +109,11 @@ impl Backward {
         [rows, columns.max(self.flat_columns())]
     }
     /// The operand that can serve as dy block as it is.
-    fn reads_gradient(&self) -> Option<usize> {
+    pub(super) fn reads_gradient(&self) -> Option<usize> {
         let g = &self.geometry;
         let plain =
             self.margin(0) == [0, 0] && self.margin(1) == [0, 0] && g.co.is_multiple_of(PANEL) && !self.on_pairs();
         if plain { self.gradient.is_tensor(self.element) } else { None }
-    }
-    /// The operand that can serve as x block as it is.
-    fn reads_source(&self) -> Option<usize> {
-        let source = self.source.as_ref()?;
-        if self.geometry.is_padded() || self.on_pairs() { None } else { source.is_tensor(self.element) }
     }
     fn writes_result(&self) -> Option<usize> {
         let result = self.result.as_ref()?;
@@ -203,7 +199,7 @@ impl Backward {
         if self.source.is_some() && self.on_pairs() {
             tiles.extend(self.pair_filter_tiles().list());
         } else if self.source.is_some() {
-            for (_, rows) in self.filter_runs() {
+            for (_, rows) in filter_runs(&self.geometry, self.geometry.output[0]) {
                 tiles.extend(self.filter_tiles(rows).list());
             }
         }
@@ -239,13 +235,20 @@ impl Backward {
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(of_input.len());
             let (inputs, outputs) = (Cursor::new(&of_input, at_input), Cursor::new(&of_output, at_output));
-            let dy = self.fill_gradient(e, &outputs, gradient);
-            if let (Some(program), Some(sums)) = (&self.source, sums) {
+            let large = self.source.as_ref().zip(sums).filter(|_| self.filter_bands().len() > 1);
+            let dy = match large {
+                Some((program, sums)) => {
+                    let (inputs, outputs) = ((of_input.as_slice(), at_input), (of_output.as_slice(), at_output));
+                    self.filter_in_bands(e, calls, program, inputs, outputs, [source, gradient, sums])
+                }
+                None => self.fill_gradient(e, &outputs, gradient),
+            };
+            if let (None, Some(program), Some(sums)) = (large, &self.source, sums) {
                 let x = self.fill_source(e, program, &inputs, source);
                 if self.on_pairs() {
                     self.filter_pairs(e, calls, (x, dy), arranged, sums);
                 } else {
-                    self.filter(e, calls, x, dy, sums);
+                    self.filter(e, calls, [x, dy, sums], 0..g.output[0]);
                 }
             }
             if let Some(result) = &self.result {
@@ -297,15 +300,6 @@ impl Backward {
         let low = [0, 1].map(|a| self.margin(a)[0]);
         let (columns, pixel) = (self.gradient_block()[1], padded(self.geometry.co) as i64 * self.element.bytes());
         Block { base, columns, pixel, low, element: self.element }
-    }
-
-    fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
-        let g = &self.geometry;
-        if let Some(operand) = self.reads_source() {
-            return cursor.get(operand, block);
-        }
-        program.fill(e, cursor, g.size, g.ci, &g.input_block(block, self.element));
-        block
     }
 
     /// A row of a phase of a depthwise convolution's data gradient, from the first tap's first pixel of dy on.

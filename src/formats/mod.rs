@@ -67,6 +67,12 @@ const ENDS: [(&str, Format, Option<Convention>); 6] = [
     (".npz", Format::Npz, None),
 ];
 
+/// Whose names tensors must have in a file of this name: PyTorch's in `.pt`, Keras's in `.weights.h5`, anyone's in the
+/// others.
+pub(crate) fn convention_of(path: &Path) -> Result<Option<Convention>, Error> {
+    Ok(format_of(path)?.1)
+}
+
 fn format_of(path: &Path) -> Result<(Format, Option<Convention>), Error> {
     let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().to_ascii_lowercase());
     let known = ENDS.iter().find(|(end, ..)| name.ends_with(end));

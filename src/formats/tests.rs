@@ -142,11 +142,14 @@ fn tensor(count: &[u8], offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> 
     [head, count, b"tQ", offset, shape, strides, b"\x89NtRs."].concat()
 }
 
+/// Count, offset, shape and strides of a tensor, as pickled, and what is said of them.
+type View = (&'static [u8], &'static [u8], &'static [u8], &'static [u8], &'static str);
+
 #[test]
 fn a_view_stays_within_its_storage_and_its_share() {
     let whole = with_pickle(&tensor(b"K\x10", b"K\x00", b"K\x04K\x04\x86", b"K\x01K\x04\x86")).unwrap();
     assert_eq!(whole.shape("a").unwrap().0, [4, 4]);
-    let cases: [(&[u8], &[u8], &[u8], &[u8], &str); 7] = [
+    let cases: [View; 7] = [
         (b"K\x11", b"K\x00", b"K\x04\x85", b"K\x01\x85", "storage of 17 elements, of which 64 bytes"),
         (b"K\x10", b"K\x0d", b"K\x04\x85", b"K\x01\x85", "beyond its storage"),
         (b"K\x10", b"K\x00", b"K\x05\x85", b"K\x04\x85", "beyond its storage"),

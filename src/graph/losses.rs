@@ -6,6 +6,8 @@
 //!   prediction, target of one shape ─────▶ a number an element ───────────────▶ mean, sum or none
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use super::{Graph, Value};
 use crate::error::Error;
 use crate::ops::{Binary, ReduceKind};
@@ -32,7 +34,7 @@ use crate::types::DType;
 /// that ends in a softmax goes with the second, one that ends in a linear layer with the first.
 ///
 /// Classes lie on the last axis. Labels outside of the classes are an error of the run that meets them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Loss {
     /// `-Σ target·log_softmax(x)`. A class whose logit is -∞ adds nothing where its target is 0.
     CrossEntropy {

@@ -86,6 +86,10 @@ impl Graph {
         let mut y = x;
         for (axis, output) in size.into_iter().enumerate() {
             let input = self.ty(x).shape.0[axis + 1];
+            if !Weights::are_held(output, input) {
+                let reason = format!("windows that make {output} pixels of {input} are too many");
+                return Err(self.refused("adaptive_avg_pool", &[x], reason));
+            }
             let mut weights = Weights::new(output, input);
             for (to, (start, stop)) in windows(input, output).into_iter().enumerate() {
                 (start..stop).for_each(|from| weights.add(to, from, 1.0 / (stop - start) as f32));

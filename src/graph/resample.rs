@@ -19,6 +19,10 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// Whether a matrix from `from` to `to` pixels has a size that memory is spent on: up to 2²⁶ numbers.
+    pub(super) fn are_held(to: usize, from: usize) -> bool {
+        to.saturating_mul(from) <= 1 << 26
+    }
     /// All zeros.
     pub(super) fn new(to: usize, from: usize) -> Self {
         Weights { to, from, values: vec![0.0; to.saturating_mul(from)] }
@@ -78,7 +82,7 @@ impl Graph {
         let [_, h, w, _] = self.image("upsample_bilinear", x)?;
         self.expect_scale("upsample_bilinear", x, scale)?;
         let size = [h.saturating_mul(scale[0]), w.saturating_mul(scale[1])];
-        if size.iter().any(|&pixels| pixels > i32::MAX as usize / 4) {
+        if size.iter().zip([h, w]).any(|(&to, from)| !Weights::are_held(to, from)) {
             return Err(self.refused("upsample_bilinear", &[x], format!("a scale of {scale:?} makes it too large")));
         }
         let rows = self.weighted_pixels(x, 1, Weights::bilinear(size[0], h, align_corners))?;

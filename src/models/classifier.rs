@@ -27,7 +27,7 @@ pub trait Classifier {
     /// The graph to evaluate: forward pass and loss with the running statistics.
     ///
     /// # Errors
-    /// As [`Model::training`].
+    /// As [`Classifier::training`].
     fn evaluation(&self, batch: usize) -> Result<Graph, Error>;
 }
 

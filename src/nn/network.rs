@@ -181,6 +181,18 @@ impl Network {
         self.frozen.retain(|id| !held.contains(id));
         held.len()
     }
+    /// Freezes the layer of this name, whatever characters it has; whether there is one.
+    pub(super) fn freeze_layer(&mut self, layer: &str) -> bool {
+        let found = self.names.iter().find(|(_, name)| *name == layer).map(|(&id, _)| id);
+        self.frozen.extend(found);
+        found.is_some()
+    }
+    /// Names of the layers that are frozen, ascending.
+    pub(super) fn frozen_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.frozen.iter().filter_map(|id| self.names.get(id)).cloned().collect();
+        names.sort();
+        names
+    }
     fn held(&self, pattern: &str) -> Vec<u64> {
         self.names.iter().filter(|(_, name)| fits(pattern, name)).map(|(&id, _)| id).collect()
     }
@@ -257,11 +269,22 @@ impl Network {
     }
     /// Whether the first output is made by a softmax, and so holds probabilities.
     pub fn ends_in_softmax(&self) -> bool {
-        let mut last = &self.outputs[0];
-        while let (Maker::Module { .. }, Some(inner)) = (&last.0.maker, last.0.operands.first()) {
-            last = inner;
+        definition(self.outputs[0].source()).is_some_and(|layer| layer.kind.function() == Some(Function::Softmax))
+    }
+
+    /// Name and class of each layer in the order of first calls, and the elements that its calls make of a sample.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = (&str, &'static str, usize)> {
+        let mut layers: Vec<(&str, &'static str, usize)> = Vec::new();
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        for call in &self.calls {
+            let Some(layer) = definition(call) else { continue };
+            let place = *places.entry(layer.id).or_insert(layers.len());
+            if place == layers.len() {
+                layers.push((self.name_of(call), layer.kind.class(self.form()), 0));
+            }
+            layers[place].2 += call.shape().iter().product::<usize>();
         }
-        definition(last).is_some_and(|layer| layer.kind.function() == Some(Function::Softmax))
+        layers.into_iter()
     }
 
     /// The calls, for summaries and files.
@@ -271,10 +294,10 @@ impl Network {
 
     /// The name of what makes a symbol: an input's, a layer's, or that of a module's last layer.
     pub(crate) fn name_of<'a>(&'a self, call: &'a Symbol) -> &'a str {
-        match &call.0.maker {
+        match &call.source().0.maker {
             Maker::Input(name) => name,
             Maker::Layer { definition, .. } => self.names.get(&definition.id).map_or("", String::as_str),
-            Maker::Module { .. } => call.0.operands.first().map_or("", |value| self.name_of(value)),
+            Maker::Module { .. } => "",
         }
     }
 }

@@ -137,6 +137,15 @@ impl Symbol {
         self.0.context.form
     }
 
+    /// What makes it: a module's result is made by the last layer in the module.
+    pub(super) fn source(&self) -> &Symbol {
+        let mut symbol = self;
+        while let (Maker::Module { .. }, Some(inner)) = (&symbol.0.maker, symbol.0.operands.first()) {
+            symbol = inner;
+        }
+        symbol
+    }
+
     /// The sum of two tensors, which broadcast.
     ///
     /// # Errors

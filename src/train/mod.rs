@@ -20,7 +20,8 @@ pub use crate::formats::{Layout, Restore, Storage, WeightFile};
 pub use callback::Callback;
 pub use ema::swap_ema;
 pub use model::{
-    Batches, FitOptions, Logs, LossFunction, Metrics, Model, ModelOptions, NonFinite, Objective, Objectives, Tensors,
+    Batches, Cost, FitOptions, LayerCost, Logs, LossFunction, Metrics, Model, ModelOptions, NonFinite, Objective,
+    Objectives, ProgramCost, Tensors,
 };
 pub use optimizer::Optimizer;
 pub use recipe::{Method, Recipe, network, parse_layers};

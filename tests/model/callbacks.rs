@@ -172,7 +172,7 @@ fn values_are_written_as_csv_and_for_tensorboard() {
     let text = std::fs::read_to_string(&csv).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines[0], lines.len()), ("epoch;loss;val_loss", 4));
-    assert!(lines[1].starts_with("0;") && lines[1].ends_with(";2") && lines[3].starts_with("2;"), "{text}");
+    assert!(lines[1].starts_with("0;") && lines[1].ends_with(";2.0") && lines[3].starts_with("2;"), "{text}");
     for (part, tags) in
         [("train", &["epoch_loss", "epoch_learning_rate", "fc.weight"][..]), ("validation", &["epoch_loss"])]
     {

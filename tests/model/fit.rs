@@ -41,7 +41,7 @@ fn an_epoch_is_its_batches() {
             let n = item.labels.len();
             let inputs = Tensor::f32([n, 3, 6, 6], pixels.collect()).unwrap();
             let targets = Tensor::i32([n], item.labels.clone()).unwrap();
-            loss += stepped.train_on_batch(&[inputs], &[targets]).unwrap().get("loss").unwrap() * n as f64 / 10.0;
+            loss += stepped.train_on_batch(&inputs, &[targets]).unwrap().get("loss").unwrap() * n as f64 / 10.0;
         }
     }
     assert_eq!(weights(&fitted), weights(&stepped));
@@ -180,7 +180,7 @@ fn weights_are_kept_in_a_file() {
     let mut model = classifier().unwrap();
     model.compile(Adam::default(), CROSS_ENTROPY, ()).unwrap();
     let (images, labels) = batch(4, 1).unwrap();
-    model.train_on_batch(&[images], &[labels]).unwrap();
+    model.train_on_batch(&images, &labels).unwrap();
     model.save_weights(&path).unwrap();
     let mut other = classifier().unwrap();
     assert_ne!(weights(&other), weights(&model));

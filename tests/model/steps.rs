@@ -15,7 +15,7 @@ fn a_loop_of_parts_is_the_fused_step() {
     parts.compile(Adam::default().lr(0.01), CROSS_ENTROPY, ()).unwrap();
     for step in 0..4 {
         let (images, labels) = batch(5, step).unwrap();
-        let logs = whole.train_on_batch(&[images.clone()], &[labels.clone()]).unwrap();
+        let logs = whole.train_on_batch(&images, &labels).unwrap();
         let outputs = parts.forward(&images).unwrap();
         assert_eq!(outputs[0].shape().0, [5, 4]);
         let loss = parts.loss(&labels).unwrap();
@@ -81,7 +81,7 @@ fn evaluation_uses_running_statistics_and_changes_nothing() {
     let mut model = classifier().unwrap();
     model.compile(Adam::default(), CROSS_ENTROPY, ()).unwrap();
     let (images, labels) = batch(6, 3).unwrap();
-    model.train_on_batch(&[images.clone()], &[labels.clone()]).unwrap();
+    model.train_on_batch(&images, &labels).unwrap();
     let before = weights(&model);
     let training = {
         model.train();
@@ -95,8 +95,8 @@ fn evaluation_uses_running_statistics_and_changes_nothing() {
     let outputs = model.forward(&images).unwrap();
     let loss = model.loss(&labels).unwrap();
     assert_ne!(outputs[0].as_f32().unwrap(), training);
-    assert_eq!(outputs[0], model.predict_on_batch(&[images.clone()]).unwrap()[0]);
-    assert_eq!(model.test_on_batch(&[images], &[labels]).unwrap().get("loss"), Some(f64::from(loss)));
+    assert_eq!(outputs[0], model.predict_on_batch(&images).unwrap()[0]);
+    assert_eq!(model.test_on_batch(&images, &labels).unwrap().get("loss"), Some(f64::from(loss)));
     assert_eq!(weights(&model), before);
     assert!(model.backward().unwrap_err().to_string().contains("training mode"));
 }
@@ -105,18 +105,18 @@ fn evaluation_uses_running_statistics_and_changes_nothing() {
 fn parts_out_of_order_and_wrong_shapes_are_refused() {
     let mut model = classifier().unwrap();
     let (images, labels) = batch(2, 0).unwrap();
-    let error = model.train_on_batch(&[images.clone()], &[labels.clone()]).unwrap_err().to_string();
+    let error = model.train_on_batch(&images, &labels).unwrap_err().to_string();
     assert!(error.contains("compile"), "{error}");
     model.compile(Sgd::default(), CROSS_ENTROPY, ()).unwrap();
     assert!(model.loss(&labels).unwrap_err().to_string().contains("forward"));
     assert!(model.backward().is_err());
     let channels_last = Tensor::f32([2, 6, 6, 3], vec![0.0; 216]).unwrap();
-    let error = model.predict_on_batch(&[channels_last]).unwrap_err().to_string();
+    let error = model.predict_on_batch(&channels_last).unwrap_err().to_string();
     assert!(error.contains("[2, 3, 6, 6]") && error.contains("[2,6,6,3]"), "{error}");
     let bad = Tensor::i32([2], vec![0, 4]).unwrap();
-    let error = model.train_on_batch(&[images.clone()], &[bad]).unwrap_err();
+    let error = model.train_on_batch(&images, &bad).unwrap_err();
     assert!(matches!(error, Error::Label { label: 4, classes: 4, .. }), "{error}");
-    let error = model.train_on_batch(&[images], &[labels.clone(), labels]).unwrap_err().to_string();
+    let error = model.train_on_batch(&images, &[labels.clone(), labels]).unwrap_err().to_string();
     assert!(error.contains("1 losses take a target each, got 2"), "{error}");
 }
 
@@ -137,8 +137,8 @@ fn several_outputs_have_losses_with_weights() {
     model.compile(Sgd::default(), losses, ()).unwrap();
     let inputs = Tensor::f32([3, 4], super::noise(12, 5)).unwrap();
     let targets = [Tensor::f32([3, 1], vec![0.1, 0.2, 0.3]).unwrap(), Tensor::i32([3], vec![0, 1, 1]).unwrap()];
-    let logs = model.test_on_batch(&[inputs.clone()], &targets).unwrap();
-    let outputs = model.predict_on_batch(&[inputs]).unwrap();
+    let logs = model.test_on_batch(&inputs, &targets).unwrap();
+    let outputs = model.predict_on_batch(&inputs).unwrap();
     let logits = outputs[0].to_f64();
     let cross_entropy = |row: usize, label: usize| {
         let (p, q) = (logits[2 * row], logits[2 * row + 1]);

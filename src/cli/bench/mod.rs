@@ -193,6 +193,7 @@ fn prepared(args: &Args) -> Result<(Network, Ready), Error> {
 fn report(args: &Args) -> Result<(), Error> {
     let (network, training) = prepared(args)?;
     for mut ready in [training, network.inference(args.batch as usize)?] {
+        ready.step()?;
         let mut best = ready.profile()?;
         for _ in 1..args.steps {
             let profile = ready.profile()?;

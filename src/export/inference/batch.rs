@@ -112,7 +112,7 @@ impl Change<'_> {
             Op::Conv2d(_) | Op::BatchNormEval(_) => only_first(),
             // a transposed convolution
             Op::Conv2dGradInput(conv, shape) if any => {
-                only_first().map(|_| Op::Conv2dGradInput(conv.clone(), self.shape(shape)))
+                only_first().map(|_| Op::Conv2dGradInput(*conv, self.shape(shape)))
             }
             Op::Gather if carried[0] => Err("computes its table".to_string()),
             Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Pad(_) | Op::Slice(_) | Op::Concat(_) => same(),

@@ -43,7 +43,7 @@ pub(super) fn to_file(network: &InferenceGraph) -> Result<WeightFile, Error> {
         ("version", VERSION.to_string()),
         ("graph", network.graph.to_string()),
         ("certificate", certificate),
-        ("layout", crate::train::Layout::Native.describe().to_string()),
+        ("layout", crate::formats::Layout::Native.describe().to_string()),
     ];
     let metadata = metadata.map(|(key, text)| (key.to_string(), text));
     weights(&network.store, BTreeMap::from(metadata), network.storage)

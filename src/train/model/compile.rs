@@ -79,6 +79,28 @@ pub(super) struct Meters {
 }
 
 impl Meters {
+    /// Meters for losses of the outputs at `places`.
+    fn new(outputs: &[&str], places: &[usize], metrics: Metrics) -> Result<Meters, Error> {
+        let mut measured = Vec::new();
+        for Measured { output, metric } in metrics.0 {
+            let (at, name) = match output {
+                None => (0, metric.name()),
+                Some(output) => {
+                    let place = places.iter().position(|&place| outputs[place] == output);
+                    let at = place.ok_or_else(|| Error::UnknownName {
+                        what: "output with a loss",
+                        near: crate::error::nearest(&output, places.iter().map(|&place| outputs[place])),
+                        name: output.clone(),
+                    })?;
+                    (at, format!("{output}_{}", metric.name()))
+                }
+            };
+            measured.push((at, name, metric));
+        }
+        // one loss is the total
+        let losses = vec![Mean::default(); if places.len() > 1 { places.len() } else { 0 }];
+        Ok(Meters { loss: Mean::default(), losses, metrics: measured })
+    }
     pub(super) fn reset(&mut self) {
         self.loss.reset();
         self.losses.iter_mut().for_each(Mean::reset);
@@ -128,29 +150,22 @@ impl Model {
         let (tuned, objectives) = (optimizer.into(), loss.into());
         let outputs = self.network.output_names();
         let places = objectives.places(&outputs)?;
-        let several = places.len() > 1;
-        let mut measured = Vec::new();
-        for Measured { output, metric } in metrics.into().0 {
-            let (at, name) = match output {
-                None => (0, metric.name()),
-                Some(output) => {
-                    let place = places.iter().position(|&place| outputs[place] == output);
-                    let at = place.ok_or_else(|| Error::UnknownName {
-                        what: "output with a loss",
-                        near: crate::error::nearest(&output, places.iter().map(|&place| outputs[place])),
-                        name: output.clone(),
-                    })?;
-                    (at, format!("{output}_{}", metric.name()))
-                }
-            };
-            measured.push((at, name, metric));
-        }
-        let losses = vec![Mean::default(); if several { places.len() } else { 0 }];
-        let meters = Meters { loss: Mean::default(), losses, metrics: measured };
+        let meters = Meters::new(&outputs, &places, metrics.into())?;
         self.programs.forget();
         self.programs.drop_states(is_training_state)?;
         self.compiled = Some(Compiled { tuned, objectives, places, meters });
         self.steps = 0;
+        Ok(())
+    }
+
+    /// Measures by other metrics from now on; optimizer, losses and moments stay. What [`Model::load`] made has none.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a model that was not compiled; [`Error::UnknownName`] for an output without a loss.
+    pub fn set_metrics(&mut self, metrics: impl Into<Metrics>) -> Result<(), Error> {
+        let places = &self.compiled()?.places;
+        let meters = Meters::new(&self.network.output_names(), places, metrics.into())?;
+        self.compiled_mut()?.meters = meters;
         Ok(())
     }
 

@@ -191,7 +191,7 @@ impl Model {
             let item = item?;
             let outputs = match &item {
                 Item::Batch(batch) => self.predict_feed(&Feed::of_batch(batch, self.network.inputs())?)?,
-                Item::Tensors((inputs, _)) => self.predict_on_batch(inputs)?,
+                Item::Tensors((inputs, _)) => self.predict_on_batch(inputs.as_slice())?,
             };
             source.recycle(item);
             all.resize(outputs.len(), (Vec::new(), Vec::new()));

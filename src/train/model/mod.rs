@@ -15,11 +15,12 @@ use outrigger_runtime::Team;
 
 use crate::compile::{Options, Program};
 use crate::error::Error;
-use crate::nn::{Form, Mode, Module, Network, Symbol, Symbols};
+use crate::nn::{Form, Mode, Module, Network, Summary, Symbol, Symbols};
 use crate::store::Store;
 use crate::types::DType;
 
 mod compile;
+mod cost;
 mod data;
 mod feed;
 mod files;
@@ -29,8 +30,10 @@ mod objective;
 mod programs;
 mod steps;
 mod torch;
+mod whole;
 
 pub use compile::Metrics;
+pub use cost::{Cost, LayerCost, ProgramCost};
 pub use data::Batches;
 pub use finite::NonFinite;
 pub(in crate::train) use finite::non_finite;
@@ -73,9 +76,9 @@ pub struct ModelOptions {
 /// let inputs = Tensor::f32([4, 2], vec![0., 0., 0., 1., 1., 0., 1., 1.])?;
 /// let target = Tensor::f32([4, 1], vec![0., 1., 1., 0.])?;
 /// for _ in 0..200 {
-///     model.train_on_batch(&[inputs.clone()], &[target.clone()])?;
+///     model.train_on_batch(&inputs, &target)?;
 /// }
-/// assert!(model.test_on_batch(&[inputs], &[target])?.get("loss").unwrap() < 0.05);
+/// assert!(model.test_on_batch(&inputs, &target)?.get("loss").unwrap() < 0.05);
 /// # Ok(())
 /// # }
 /// ```
@@ -128,6 +131,13 @@ impl Model {
         })
     }
 
+    /// The architecture as a table: [`Network::summary`]. [`Model::cost`] says what it takes to run it.
+    ///
+    /// # Errors
+    /// Those of [`Network::summary`].
+    pub fn summary(&self) -> Result<Summary, Error> {
+        self.network.summary()
+    }
     /// The architecture.
     pub fn network(&self) -> &Network {
         &self.network

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::graph::{Graph, Loss, Reduction, Value};
 use crate::nn::{Mode, Network, PENALTY};
@@ -61,6 +63,21 @@ impl Objective {
     #[must_use]
     pub fn weight(self, weight: f32) -> Objective {
         Objective { weight, ..self }
+    }
+}
+
+/// An [`Objective`] in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedObjective {
+    output: Option<String>,
+    weight: f32,
+    loss: Loss,
+}
+
+impl From<SavedObjective> for Objective {
+    fn from(saved: SavedObjective) -> Objective {
+        Objective { output: saved.output, weight: saved.weight, loss: Function::Known(saved.loss) }
     }
 }
 
@@ -195,6 +212,17 @@ impl Objective {
             Function::Known(loss) => Some(loss),
             Function::Own(_) => None,
         }
+    }
+
+    /// What a file holds of it.
+    pub(super) fn saved(&self) -> Result<SavedObjective, Error> {
+        let loss = self.known().ok_or_else(|| Error::Option {
+            option: "loss".to_string(),
+            reason: "a loss of one's own is code, which no file holds; keep `network().to_json()` and \
+                     `save_checkpoint`, and compile the model anew before `load_checkpoint`"
+                .to_string(),
+        })?;
+        Ok(SavedObjective { output: self.output.clone(), weight: self.weight, loss })
     }
 
     /// The mean over the batch; with weights `[n]` that of `weight · loss`, divided by the number of samples as Keras

@@ -56,6 +56,10 @@ impl Programs {
         Ok(Programs { store, team: Arc::new(team), compile, seed, ready: HashMap::new() })
     }
 
+    /// How programs are compiled.
+    pub(super) fn options(&self) -> &Options {
+        &self.compile
+    }
     pub(super) fn store(&self) -> &Store {
         &self.store
     }

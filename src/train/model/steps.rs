@@ -4,6 +4,7 @@ use super::compile::Compiled;
 use super::feed::Feed;
 use super::objective::{Task, loss_graph, loss_name, target_name};
 use super::programs::{Programs, Purpose};
+use super::torch::{Fed, Tensors};
 use super::{Logs, Model};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -18,28 +19,36 @@ impl Model {
     /// # Errors
     /// [`Error::Option`] for a model that was not compiled and for tensors that do not fit; those of differentiation
     /// and compilation when the batch size first comes; [`Error::Label`].
-    pub fn train_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+    pub fn train_on_batch(
+        &mut self,
+        inputs: &(impl Tensors + ?Sized),
+        targets: &(impl Tensors + ?Sized),
+    ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
-        self.train_feed(feed)?;
+        let Fed(feed) = inputs.inputs(self.network.inputs())?;
+        self.train_feed(Feed { targets: targets.targets()?, ..feed })?;
         self.logs()
     }
     /// Loss and metrics of one batch, in evaluation.
     ///
     /// # Errors
     /// As [`Model::train_on_batch`].
-    pub fn test_on_batch(&mut self, inputs: &[Tensor], targets: &[Tensor]) -> Result<Logs, Error> {
+    pub fn test_on_batch(
+        &mut self,
+        inputs: &(impl Tensors + ?Sized),
+        targets: &(impl Tensors + ?Sized),
+    ) -> Result<Logs, Error> {
         self.compiled_mut()?.meters.reset();
-        let feed = Feed::of_tensors(inputs, targets, self.network.inputs())?;
-        self.test_feed(feed)?;
+        let Fed(feed) = inputs.inputs(self.network.inputs())?;
+        self.test_feed(Feed { targets: targets.targets()?, ..feed })?;
         self.logs()
     }
     /// The outputs for one batch, in evaluation. Images have the axes that the network's shapes say.
     ///
     /// # Errors
     /// [`Error::Option`] for tensors that do not fit.
-    pub fn predict_on_batch(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        let feed = Feed::of_tensors(inputs, &[], self.network.inputs())?;
+    pub fn predict_on_batch(&mut self, inputs: &(impl Tensors + ?Sized)) -> Result<Vec<Tensor>, Error> {
+        let Fed(feed) = inputs.inputs(self.network.inputs())?;
         self.predict_feed(&feed)
     }
 
@@ -67,7 +76,7 @@ impl Model {
     /// # Errors
     /// As [`Model::train_on_batch`].
     pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        let targets = self.expected_targets(&Feed { batch, inputs: Vec::new(), targets: Vec::new(), weights: None })?;
+        let targets = self.usual_targets()?;
         let Model { network, programs, compiled, .. } = self;
         let compiled = compiled.as_ref().ok_or_else(super::compile::not_compiled)?;
         step_session(network, programs, compiled, &Task { batch, targets, weighted: false }).map(drop)

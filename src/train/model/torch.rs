@@ -23,7 +23,7 @@ use crate::train::model::objective::{Task, WEIGHTS};
 use crate::train::optimizer::{GRADIENT, LEARNING_RATE, LOSS, gradient_graph, update_graph};
 use crate::types::DType;
 
-/// What [`Model::forward`] and [`Model::loss`] take: a loader's batch, a tensor, or an array of several.
+/// What the steps of a [`Model`] take: a loader's batch, a tensor, or several in the network's order.
 pub trait Tensors {
     /// As inputs of a network.
     #[doc(hidden)]
@@ -35,7 +35,7 @@ pub trait Tensors {
 
 /// Inputs of a step.
 #[doc(hidden)]
-pub struct Fed<'a>(Feed<'a>);
+pub struct Fed<'a>(pub(super) Feed<'a>);
 
 impl Tensors for Batch {
     fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
@@ -51,6 +51,14 @@ impl Tensors for Tensor {
     }
     fn targets(&self) -> Result<Vec<Tensor>, Error> {
         Ok(vec![self.clone()])
+    }
+}
+impl Tensors for [Tensor] {
+    fn inputs(&self, inputs: &[Symbol]) -> Result<Fed<'_>, Error> {
+        Feed::of_tensors(self, &[], inputs).map(Fed)
+    }
+    fn targets(&self) -> Result<Vec<Tensor>, Error> {
+        Ok(self.to_vec())
     }
 }
 impl<const N: usize> Tensors for [Tensor; N] {
@@ -135,11 +143,16 @@ impl Model {
 
     /// The types of the targets: those that a loader's batch has beside its inputs, those of the last loss, or what the
     /// losses usually take.
-    pub(super) fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
-        let compiled = self.compiled()?;
+    fn expected_targets(&self, feed: &Feed<'_>) -> Result<Vec<(DType, Vec<usize>)>, Error> {
         if !feed.targets.is_empty() {
             return Ok(feed.task().targets);
         }
+        self.usual_targets()
+    }
+
+    /// Those of the last loss, or what the losses usually take.
+    pub(super) fn usual_targets(&self) -> Result<Vec<(DType, Vec<usize>)>, Error> {
+        let compiled = self.compiled()?;
         if let Some(known) = &self.targets {
             return Ok(known.clone());
         }
@@ -226,16 +239,14 @@ impl Model {
         Ok(())
     }
 
-    /// All of a step at once, in one program: forward, loss, backward, and the step. Returns the loss before it. From a
-    /// loader's batch both inputs and targets are taken: `model.train_step(&batch, &batch)?`.
+    /// All of a step at once, in one program: forward, loss, backward, and the step. Returns the loss before it;
+    /// [`Model::train_on_batch`] returns the metrics too. From a loader's batch both inputs and targets are taken:
+    /// `model.train_step(&batch, &batch)?`.
     ///
     /// # Errors
     /// As [`Model::train_on_batch`].
     pub fn train_step(&mut self, x: &(impl Tensors + ?Sized), targets: &(impl Tensors + ?Sized)) -> Result<f32, Error> {
-        self.compiled_mut()?.meters.reset();
-        let Fed(feed) = x.inputs(self.network.inputs())?;
-        self.train_feed(Feed { targets: targets.targets()?, ..feed })?;
-        Ok(self.logs()?.get("loss").unwrap_or(f64::NAN) as f32)
+        Ok(self.train_on_batch(x, targets)?.get("loss").unwrap_or(f64::NAN) as f32)
     }
 
     /// Makes the states that training needs, before the first step.

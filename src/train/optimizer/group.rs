@@ -1,5 +1,7 @@
 //! Groups of parameters with a learning rate and a weight decay of their own.
 
+use serde::{Deserialize, Serialize};
+
 use super::kinds::check_magnitude;
 use crate::error::Error;
 use crate::nn::fits;
@@ -16,7 +18,7 @@ use crate::nn::fits;
 /// let biases = ParameterGroup { weight_decay: Some(0.0), ..ParameterGroup::new("*.bias") };
 /// assert!(backbone.holds("backbone.conv1.weight") && biases.holds("head.bias") && !biases.holds("head.weight"));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParameterGroup {
     /// The parameters' name, in which `*` stands for anything. A parameter belongs to the first group that holds it.
     pub parameters: String,

@@ -1,12 +1,14 @@
 //! The optimizers and their options, with the defaults of PyTorch; `keras_…` where Keras's differ.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// Stochastic gradient descent (Polyak 1964; Sutskever et al. 2013), as `torch.optim.SGD`:
 /// `d = g + weight_decay·p`, `buf = momentum·buf + (1 - dampening)·d`, at first `buf = d`, and the parameter moves by
 /// `-lr·buf`, with Nesterov by `-lr·(d + momentum·buf)`. Keras's `SGD` has the rate inside its buffer, which is the
 /// same while the rate stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sgd {
     /// Share of the last direction that is kept; 0 needs no buffers.
     pub momentum: f64,
@@ -19,7 +21,7 @@ pub struct Sgd {
 }
 
 /// Where Adam adds epsilon. With `m̂ = m/(1 - beta1^t)` and `v̂ = v/(1 - beta2^t)`:
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EpsilonMode {
     /// `lr·m̂/(√v̂ + epsilon)`: Algorithm 1 of Kingma & Ba 2015, and PyTorch.
     #[default]
@@ -30,7 +32,7 @@ pub enum EpsilonMode {
 }
 
 /// Adam (Kingma & Ba 2015), as `torch.optim.Adam`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adam {
     /// Decay of the gradient's mean.
     pub beta1: f64,
@@ -61,7 +63,7 @@ impl Default for Adam {
 
 /// Adam with decoupled weight decay (Loshchilov & Hutter 2019), as `torch.optim.AdamW`: the parameter shrinks
 /// by the factor `1 - lr·weight_decay`, and the gradient stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
     /// Decay of the gradient's mean.
     pub beta1: f64,
@@ -85,7 +87,7 @@ impl Default for AdamW {
 }
 
 /// Where RMSprop and Adagrad add epsilon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EpsilonPlace {
     /// `g/(√v + epsilon)`, as PyTorch.
     #[default]
@@ -97,7 +99,7 @@ pub enum EpsilonPlace {
 /// RMSprop (Tieleman & Hinton 2012), as `torch.optim.RMSprop`: `d = g + weight_decay·p`,
 /// `v = alpha·v + (1 - alpha)·d²`, `buf = momentum·buf + d/(√v + epsilon)`, and the parameter moves by `-lr·buf`.
 /// Keras's has the rate inside its buffer, which is the same while the rate stays as it is, or without momentum.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RmsProp {
     /// Decay of the squared gradient's mean; Keras's `rho`.
     pub alpha: f64,
@@ -129,7 +131,7 @@ impl Default for RmsProp {
 
 /// Adagrad (Duchi et al. 2011), as `torch.optim.Adagrad`: `d = g + weight_decay·p`, `s = s + d²`, and in step `t`,
 /// from 1, the parameter moves by `-lr/(1 + (t - 1)·lr_decay)·d/(√s + epsilon)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adagrad {
     /// How fast the learning rate falls.
     pub lr_decay: f64,
@@ -158,7 +160,7 @@ impl Default for Adagrad {
 /// Lion (Chen et al. 2023, Algorithm 2), as `keras.optimizers.Lion`: `c = beta1·m + (1 - beta1)·g`, then
 /// `m = beta2·m + (1 - beta2)·g`, and the parameter moves by `-lr·(sign(c) + weight_decay·p)`. Its learning rate is
 /// a third to a tenth of Adam's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lion {
     /// Share of the gradient's mean in the direction.
     pub beta1: f64,
@@ -176,7 +178,7 @@ impl Default for Lion {
 
 /// How parameters follow their gradients. The learning rate is no part of it: it is the training
 /// graph's input [`LEARNING_RATE`](super::LEARNING_RATE), so that schedules need no new program.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Optimizer {
     /// Stochastic gradient descent.
     Sgd(Sgd),

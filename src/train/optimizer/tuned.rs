@@ -1,5 +1,7 @@
 //! An optimizer with its learning rate, groups and averages: what Keras and PyTorch call an optimizer.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Adagrad, Adam, AdamW, Lion, Optimizer, ParameterGroup, RmsProp, Sgd, TrainingOptions};
 
 /// An optimizer as a [`Model`](crate::train::Model) takes it.
@@ -11,7 +13,7 @@ use super::{Adagrad, Adam, AdamW, Lion, Optimizer, ParameterGroup, RmsProp, Sgd,
 /// let tuned: Tuned = Sgd { momentum: 0.9, ..Sgd::default() }.lr(0.01).group(head).ema(0.999);
 /// assert_eq!(tuned.lr, 0.01);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuned {
     /// How parameters follow their gradients.
     pub optimizer: Optimizer,
