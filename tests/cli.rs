@@ -115,6 +115,23 @@ fn evaluation_says_what_training_said() {
     assert!((a - b).abs() < 1e-4 * b, "{a} {b}");
 }
 
+/// A model of the library's own, saved whole, is evaluated and exported like others.
+#[test]
+fn a_saved_model_is_a_network() {
+    use outrigger::nn::{Conv2d, Flatten, Input, Linear, ReLU, Sequential};
+    use outrigger::train::Model;
+    let dir = trained();
+    let layers =
+        Sequential::new().add(Conv2d::new(4, 3).stride(4)).add(ReLU::new()).add(Flatten::new()).add(Linear::new(10));
+    let model = Model::from_module(Input::torch("pixels", [3, 32, 32]), &layers).unwrap();
+    model.save(dir.join("own.safetensors")).unwrap();
+    let own = &json(dir, "eval --data data --weights own.safetensors --json")[0];
+    stdout(dir, "export --weights own.safetensors --format outrigger --out own.outrigger");
+    let exported = &json(dir, "eval --data data --weights own.outrigger --json")[0];
+    assert_eq!(object(own, "accuracy"), object(exported, "accuracy"));
+    assert!(stdout(dir, "predict --weights own.safetensors three.png").starts_with("three.png: "));
+}
+
 #[test]
 fn predictions_have_names_and_probabilities() {
     let dir = trained();
@@ -202,7 +219,9 @@ fn networks_are_summed_up() {
     assert_eq!(object(&json(dir, "summary w.safetensors --json")[0], "epochs"), 2);
     stdout(dir, "convert w.safetensors unknown.pt");
     assert!(stdout(dir, "summary unknown.pt").contains("fc.weight [10, 64]"));
-    assert!(stdout(dir, "summary lenet5").contains("(Linear)"));
+    assert!(stdout(dir, "summary lenet5 --form ours").contains("(Linear)"));
+    assert!(stdout(dir, "summary lenet5").contains("Linear-"), "torchsummary's names");
+    assert!(stdout(dir, "summary lenet5 --form keras").contains("Layer (type)"));
 }
 
 #[test]

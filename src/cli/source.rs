@@ -23,13 +23,18 @@ use crate::store::Store;
 use crate::train::Recipe;
 use crate::types::{DType, Precision};
 
+/// The network that nobody named.
+const DEFAULT: &str = "resnet14";
+/// What the metadata of `Model::save` calls a file.
+const MODEL: &str = "outrigger.model";
+
 /// The options that name a network.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Source {
     /// A network's name; an unknown one is answered with the known ones [default: that of --weights, or resnet14]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Its weights: a file of train --save, PyTorch, Keras or NumPy; or a whole network, FILE.outrigger [default:
+    /// Its weights: a file of train --save, Model::save, PyTorch, Keras or NumPy; or FILE.outrigger [default:
     /// first values]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -111,28 +116,32 @@ impl Source {
             return Chosen::of_inference(InferenceGraph::load(path)?, path);
         }
         let file = self.weights.as_deref().map(read_weights).transpose()?;
-        let recipe = match (&file, &self.model) {
-            (Some(file), None) => Some(recipe(file)?),
-            _ => None,
+        let unnamed = file.as_ref().filter(|_| self.model.is_none());
+        let whole = unnamed.filter(|file| file.metadata().get("format").is_some_and(|format| format == MODEL));
+        let recipe = unnamed.filter(|_| whole.is_none()).map(recipe).transpose()?;
+        let network = match (&self.model, &recipe, whole) {
+            (_, _, Some(file)) => Network::from_json(file.meta("architecture")?)?,
+            (_, Some((recipe, _)), _) => recipe.model.network()?,
+            (name, ..) => by_name(name.as_deref().unwrap_or(DEFAULT))?,
         };
-        let network = match (&self.model, &recipe) {
-            (Some(name), _) => by_name(name)?,
-            (None, Some((recipe, _))) => recipe.model.network()?,
-            (None, None) => by_name("resnet14")?,
+        let ([input], [_]) = (&network.input_names()[..], network.outputs()) else {
+            return Err(misuse("--weights", format!("{} has more than an input and an output", network.name())));
         };
+        let input = input.to_string();
         let store = Store::new(&network.graph(1, Mode::Evaluate)?, 0)?;
         if let Some(file) = &file {
             file.restore(&store, file.assumed_layout(), Restore::Model)?;
         }
-        let name = match (&self.model, &recipe) {
-            (None, Some((recipe, _))) => {
+        let name = match (&recipe, whole) {
+            (Some((recipe, _)), _) => {
                 let [a, b, c] = recipe.model.layers;
                 format!("resnet [{a},{b},{c}]")
             }
-            (model, _) => model.clone().unwrap_or_else(|| "resnet14".to_string()),
+            (None, Some(_)) => network.name().to_string(),
+            (None, None) => self.model.clone().unwrap_or_else(|| DEFAULT.to_string()),
         };
         let precision = recipe.as_ref().map_or(Precision::F32, |(recipe, _)| recipe.precision);
-        let [input, output] = ["images", "logits"].map(str::to_string);
+        let output = "logits".to_string();
         Ok(Chosen { kind: Kind::Network(Box::new(network)), name, store, precision, recipe, input, output })
     }
 }
@@ -140,7 +149,9 @@ impl Source {
 /// What a file says of its network.
 fn recipe(file: &WeightFile) -> Result<(Recipe, u64), Error> {
     Recipe::from_file(file).map_err(|_| {
-        file.error("does not say which network it is of, as those of train --save do; name it with --model")
+        file.error(
+            "does not say which network it is of, as those of train --save and Model::save do; name it with --model",
+        )
     })
 }
 

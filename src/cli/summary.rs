@@ -7,22 +7,34 @@ use super::source::{Chosen, Source};
 use crate::compile::{Options, compile};
 use crate::error::Error;
 use crate::formats::{WeightFile, read_weights};
+use crate::nn::Form;
 
 /// Show the layers of a network, its parameters, and what inference takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   outrigger summary                   the default network
-  outrigger summary mobilenet_v2
+  outrigger summary mobilenet_v2 --form keras
   outrigger summary w.safetensors     of train --save; of other files the tensors
   outrigger summary resnet.outrigger  an exported network, its kernels and its certificate")]
 pub(super) struct Args {
     /// A network's name, or a file
     #[arg(value_name = "NAME|FILE")]
     network: Option<String>,
+    /// How the layers are shown: as torchsummary, as Keras, or a line a layer [default: as the network's framework]
+    #[arg(long, value_enum)]
+    form: Option<Look>,
     /// One line of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Forms of the table of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Look {
+    Torch,
+    Keras,
+    Ours,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,7 +57,7 @@ struct Report {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let source = Source::of_word(args.network.as_ref());
     match source.load() {
-        Ok(network) => show(&network, args.json),
+        Ok(network) => show(&network, args),
         Err(error) => match source.weights().map(read_weights) {
             // weights of a network that nothing is known of
             Some(Ok(file)) => tensors(&file, args.json),
@@ -54,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
 }
 
-fn show(network: &Chosen, json: bool) -> Result<(), Error> {
+fn show(network: &Chosen, args: &Args) -> Result<(), Error> {
     let graph = network.forward(1)?;
     let sample = |value| graph.value_type(value).map_or(Vec::new(), |ty| ty.shape.0[1..].to_vec());
     let elements = |ids: Vec<crate::graph::NodeId>| -> usize {
@@ -73,11 +85,17 @@ fn show(network: &Chosen, json: bool) -> Result<(), Error> {
         arena_bytes: summary.arena_bytes,
         epochs: network.recipe.as_ref().map(|(_, epochs)| *epochs),
     };
-    if json {
+    if args.json {
         return say_json(&report);
     }
     if let Some(layers) = network.network() {
-        say(layers.to_string().trim_end())?;
+        let table = match args.form {
+            Some(Look::Torch) => layers.summary_as(Form::Torch)?.to_string(),
+            Some(Look::Keras) => layers.summary_as(Form::Keras)?.to_string(),
+            Some(Look::Ours) => layers.to_string(),
+            None => layers.summary()?.to_string(),
+        };
+        say(table.trim_end())?;
     }
     if let Some(inference) = network.inference() {
         say(inference.to_string().trim_end())?;
