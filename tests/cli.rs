@@ -123,7 +123,7 @@ fn a_saved_model_is_a_network() {
     let dir = trained();
     let layers =
         Sequential::new().add(Conv2d::new(4, 3).stride(4)).add(ReLU::new()).add(Flatten::new()).add(Linear::new(10));
-    let model = Model::from_module(Input::torch("pixels", [3, 32, 32]), &layers).unwrap();
+    let model = Model::from_module(&layers, Input::torch("pixels", [3, 32, 32])).unwrap();
     model.save(dir.join("own.safetensors")).unwrap();
     let own = &json(dir, "eval --data data --weights own.safetensors --json")[0];
     stdout(dir, "export --weights own.safetensors --format outrigger --out own.outrigger");
