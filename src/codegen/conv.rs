@@ -281,25 +281,6 @@ impl Bound {
         region.sinks.push(Sink::Full(self.program.value, to));
         region.emit(e);
     }
-    /// Runs the program over rows `rows` of an image of so many columns and channels and puts its value inside `block`.
-    pub(super) fn fill_part(
-        &self,
-        e: &mut Emit<'_>,
-        (tensors, pointers): (&[Tensor], &[Value]),
-        [columns, channels]: [usize; 2],
-        block: &Block,
-        rows: std::ops::Range<usize>,
-    ) {
-        if rows.is_empty() {
-            return;
-        }
-        let (first, row) = (rows.start as i64, (columns * channels) as i64 * F);
-        let at: Vec<Value> =
-            pointers.iter().zip(tensors).map(|(&p, t)| e.offset(p, first * t.element.of(row))).collect();
-        let to = e.offset(block.base, block.inner() + first * block.row());
-        let extent = Extent { rows: Count::Static(rows.len()), columns: Count::Static(columns), channels };
-        self.fill_rows(e, &Cursor::new(tensors, &at), extent, block.at(to));
-    }
     /// Zeroes this chunk's partial sums.
     pub(super) fn clear_sums(&self, e: &mut Emit<'_>, channels: usize) {
         for (output, &argument) in self.program.outputs.iter().zip(&self.outputs) {

@@ -1,7 +1,7 @@
 //! The gradients of a direct convolution, both from one reading of `dy` and `x`.
 //!
 //! ```text
-//!  for each image of the chunk
+//!  for each image of the chunk, a large one in bands of rows
 //!    gradient program ──▶ zero-padded dy block        source program ──▶ zero-padded x block
 //!    data:   for each input row: tiles over (taps, co) of dy and the transposed weight ──▶ row
 //!            result program on the row ──▶ outputs, sums
@@ -16,6 +16,7 @@
 use cranelift_codegen::ir::Value;
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, PANEL, Scratch, Tensor, Tiles, padded, walk};
+use super::conv_backward_bands::Band;
 use super::conv_filter::filter_runs;
 use super::depthwise::Row;
 use super::emit::{Count, Emit};
@@ -53,7 +54,7 @@ pub(super) struct Taps {
     pub(super) first: usize,
     pub(super) step: usize,
     /// Output position of the first tap for the phase's first pixel, and its change from tap to tap.
-    start: i64,
+    pub(super) start: i64,
     pub(super) back: i64,
 }
 
@@ -85,7 +86,7 @@ impl Backward {
     }
 
     /// Zeros before and after dy on `axis`, so that every tap of every phase stays inside the block.
-    fn margin(&self, axis: usize) -> [usize; 2] {
+    pub(super) fn margin(&self, axis: usize) -> [usize; 2] {
         let g = &self.geometry;
         if self.result.is_none() {
             return [0, 0];
@@ -125,14 +126,13 @@ impl Backward {
     fn layout(&self) -> Layout {
         let g = &self.geometry;
         let mut scratch = Scratch::default();
-        let [rows, columns] = self.gradient_block();
+        let [of_dy, of_x] = self.held_rows();
         let copies = self.reads_gradient().is_none();
-        let more = self.gradient_slack();
-        let gradient = if copies { scratch.take_of(self.element, &[rows, columns, padded(g.co)], more) } else { 0 };
-        let [rows, columns] = g.block();
+        let (columns, more) = (self.gradient_block()[1], self.gradient_slack());
+        let gradient = if copies { scratch.take_of(self.element, &[of_dy, columns, padded(g.co)], more) } else { 0 };
         let copies = self.source.is_some() && self.reads_source().is_none();
-        let more = self.source_slack();
-        let source = if copies { scratch.take_of(self.element, &[rows, columns, g.ci], more) } else { 0 };
+        let (columns, more) = (g.block()[1], self.source_slack());
+        let source = if copies { scratch.take_of(self.element, &[of_x, columns, g.ci], more) } else { 0 };
         let row = if self.result.is_some() { scratch.take(&[self.row_pixels(), padded(g.ci)]) } else { 0 };
         let apart = self.source.is_some() && self.sums_apart();
         let weight = if apart { scratch.take(&[self.sums()]) } else { 0 };
@@ -199,8 +199,10 @@ impl Backward {
         if self.source.is_some() && self.on_pairs() {
             tiles.extend(self.pair_filter_tiles().list());
         } else if self.source.is_some() {
-            for (_, rows) in filter_runs(&self.geometry, self.geometry.output[0]) {
-                tiles.extend(self.filter_tiles(rows).list());
+            for band in self.bands() {
+                for (_, rows) in filter_runs(&self.geometry, band.rows.len()) {
+                    tiles.extend(self.filter_tiles(rows).list());
+                }
             }
         }
         tiles
@@ -234,26 +236,23 @@ impl Backward {
         walked.extend(walk(e, &of_output, first, g.output_bytes()));
         e.repeat(count, &walked, &[], |e, at, _| {
             let (at_input, at_output) = at.split_at(of_input.len());
-            let (inputs, outputs) = (Cursor::new(&of_input, at_input), Cursor::new(&of_output, at_output));
-            let large = self.source.as_ref().zip(sums).filter(|_| self.filter_bands().len() > 1);
-            let dy = match large {
-                Some((program, sums)) => {
-                    let (inputs, outputs) = ((of_input.as_slice(), at_input), (of_output.as_slice(), at_output));
-                    self.filter_in_bands(e, calls, program, inputs, outputs, [source, gradient, sums])
+            let (inputs, outputs) = ((of_input.as_slice(), at_input), (of_output.as_slice(), at_output));
+            let mut dy = self.gradient_window(gradient);
+            let mut x = self.source.as_ref().map(|program| self.source_window(program, source));
+            for band in self.bands() {
+                let dy = dy.slide(e, outputs, band.gradient.clone());
+                if let (Some(x), Some(sums)) = (&mut x, sums) {
+                    let x = x.slide(e, inputs, band.source.clone());
+                    if self.on_pairs() {
+                        self.filter_pairs(e, calls, (x, dy), arranged, sums);
+                    } else {
+                        self.filter(e, calls, [x, dy, sums], &band);
+                    }
                 }
-                None => self.fill_gradient(e, &outputs, gradient),
-            };
-            if let (None, Some(program), Some(sums)) = (large, &self.source, sums) {
-                let x = self.fill_source(e, program, &inputs, source);
-                if self.on_pairs() {
-                    self.filter_pairs(e, calls, (x, dy), arranged, sums);
-                } else {
-                    self.filter(e, calls, [x, dy, sums], 0..g.output[0]);
+                if let Some(result) = &self.result {
+                    let row = e.offset(scratch, layout.row);
+                    self.data(e, calls, result, inputs, (dy, row), &band);
                 }
-            }
-            if let Some(result) = &self.result {
-                let row = e.offset(scratch, layout.row);
-                self.data(e, calls, result, (&of_input, at_input), dy, row);
             }
             Vec::new()
         });
@@ -267,14 +266,14 @@ impl Backward {
     fn clear(&self, e: &mut Emit<'_>, gradient: Value, source: Value, transposed: Value) {
         let g = &self.geometry;
         let bytes = |numbers: usize| (numbers * self.element.bytes() as usize).next_multiple_of(4);
-        let [rows, columns] = self.gradient_block();
-        let partly = [rows, columns] != g.output || !g.co.is_multiple_of(PANEL) || self.on_pairs();
+        let [of_dy, of_x] = self.held_rows();
+        let partly = self.gradient_block() != g.output || !g.co.is_multiple_of(PANEL) || self.on_pairs();
         if self.reads_gradient().is_none() && partly {
-            e.clear(gradient, bytes(rows * columns * padded(g.co) + self.gradient_slack()));
+            let row = self.gradient_block()[1] * padded(g.co);
+            e.clear(gradient, bytes(of_dy * row + self.gradient_slack()));
         }
-        let [rows, columns] = g.block();
         if self.source.is_some() && (g.is_padded() || self.on_pairs()) {
-            e.clear(source, bytes(rows * columns * g.ci + self.source_slack()));
+            e.clear(source, bytes(of_x * g.block()[1] * g.ci + self.source_slack()));
         }
         if self.source.is_some() && self.on_pairs() {
             e.clear(transposed, bytes(self.transposed().iter().product()));
@@ -283,16 +282,6 @@ impl Backward {
         for program in [&self.source, &self.result].into_iter().flatten() {
             program.clear_sums(e, g.ci);
         }
-    }
-
-    /// Runs the gradient program into the dy block; returns where dy's first pixel's block starts.
-    fn fill_gradient(&self, e: &mut Emit<'_>, cursor: &Cursor, block: Value) -> Value {
-        let g = &self.geometry;
-        if let Some(operand) = self.reads_gradient() {
-            return cursor.get(operand, block);
-        }
-        self.gradient.fill(e, cursor, g.output, g.co, &self.dy_block(block));
-        block
     }
 
     /// The zero-padded dy, in whole panels of channels, as a place in scratch.
@@ -334,8 +323,8 @@ impl Backward {
         calls: &Calls<'_>,
         result: &Bound,
         (tensors, pointers): (&[Tensor], &[Value]),
-        dy: Value,
-        row: Value,
+        (dy, row): (Value, Value),
+        band: &Band,
     ) {
         let g = &self.geometry;
         let [stride_y, stride_x] = g.conv.stride;
@@ -346,16 +335,16 @@ impl Backward {
         let tap = (g.part_co() * columns) as i64 * F;
         let dense_row = (g.size[1] * g.ci) as i64 * F;
         let row_pixel = padded(g.ci) as i64 * F;
-        for phase_y in 0..stride_y.min(g.size[0]) {
+        for (phase_y, rows) in band.result.iter().enumerate() {
             let taps_y = self.taps(0, phase_y);
-            let start = e.offset(dy, (self.from(&taps_y) + self.margin(0)[0] as i64) * block_row);
-            let mut walked: Vec<(Value, i64)> = vec![(start, block_row)];
+            let first = self.from(&taps_y) + (rows.start + self.margin(0)[0]) as i64 - band.gradient.start as i64;
+            let mut walked: Vec<(Value, i64)> = vec![(e.offset(dy, first * block_row), block_row)];
             for (&pointer, tensor) in pointers.iter().zip(tensors) {
                 let dense_row = tensor.element.of(dense_row);
-                walked.push((e.offset(pointer, phase_y as i64 * dense_row), stride_y as i64 * dense_row));
+                let first = (phase_y + rows.start * stride_y) as i64;
+                walked.push((e.offset(pointer, first * dense_row), stride_y as i64 * dense_row));
             }
-            let rows = (g.size[0] - phase_y).div_ceil(stride_y);
-            e.repeat(Count::Static(rows), &walked, &[], |e, at, _| {
+            e.repeat(Count::Static(rows.len()), &walked, &[], |e, at, _| {
                 let cursor = Cursor::new(tensors, &at[1..]);
                 let direct = self.writes_result();
                 let c = direct.map_or(row, |argument| cursor.get(argument, row));

@@ -9,12 +9,11 @@
 //!
 //! The sums are the chunk's partial weight gradient itself, or lie in scratch and are copied there at the end.
 
-use std::ops::Range;
-
 use cranelift_codegen::ir::Value;
 
-use super::conv::{Bound, Cursor, F, Geometry, PANEL, Tensor, Tiles, padded};
+use super::conv::{F, Geometry, PANEL, Tiles, padded};
 use super::conv_backward::Backward;
+use super::conv_backward_bands::Band;
 use super::depthwise::Filter;
 use super::emit::{Count, Emit};
 use super::region::{Access, Extent, Region, Sink, Source};
@@ -39,14 +38,6 @@ impl Backward {
     pub(super) fn reads_source(&self) -> Option<usize> {
         let source = self.source.as_ref()?;
         if self.geometry.is_padded() || self.on_pairs() { None } else { source.is_tensor(self.element) }
-    }
-    pub(super) fn fill_source(&self, e: &mut Emit<'_>, program: &Bound, cursor: &Cursor, block: Value) -> Value {
-        let g = &self.geometry;
-        if let Some(operand) = self.reads_source() {
-            return cursor.get(operand, block);
-        }
-        program.fill(e, cursor, g.size, g.ci, &g.input_block(block, self.element));
-        block
     }
 
     /// Whether the weight gradient is summed in scratch: in whole panels, and with groups a part by itself.
@@ -100,65 +91,16 @@ impl Backward {
         self.geometry.conv.dilation[1] == 1 && self.geometry.parts() == 1
     }
 
-    /// Output rows that are taken together: all, or of an image too large for the second-level cache so many that what
-    /// its programs made is still there when it is multiplied.
-    pub(super) fn filter_bands(&self) -> Vec<Range<usize>> {
-        const LARGE: usize = 1 << 20;
-        let (g, [rows, _]) = (&self.geometry, self.geometry.output);
-        let row = (g.block()[1] * g.ci) * F as usize;
-        let copies = self.source.is_some() && self.reads_source().is_none() && !self.on_pairs();
-        let band = if copies && g.block()[0] * row > LARGE {
-            let run = filter_rows(g);
-            (LARGE / 2 / row / g.conv.stride[0] / run).max(1) * run
-        } else {
-            rows
-        };
-        (0..rows).step_by(band).map(|first| first..rows.min(first + band)).collect()
-    }
-
-    /// Fills the blocks of x and dy and sums their products, band by band; returns where dy's first pixel's block starts.
-    /// `blocks` are those of x and dy, and the sums.
-    pub(super) fn filter_in_bands(
-        &self,
-        e: &mut Emit<'_>,
-        calls: &Calls<'_>,
-        program: &Bound,
-        (of_input, at_input): (&[Tensor], &[Value]),
-        (of_output, at_output): (&[Tensor], &[Value]),
-        [x, gradient, sums]: [Value; 3],
-    ) -> Value {
+    /// Sums the products of a band's output rows, from its first row of x and of dy on.
+    pub(super) fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, [x, dy, sums]: [Value; 3], band: &Band) {
         let g = &self.geometry;
-        let low = g.conv.padding[0][0];
-        let dy =
-            self.reads_gradient().map_or(gradient, |operand| Cursor::new(of_output, at_output).get(operand, gradient));
-        // rows of x that were made
-        let mut made = 0;
-        for rows in self.filter_bands() {
-            if self.reads_gradient().is_none() {
-                let block = self.dy_block(dy);
-                self.gradient.fill_part(e, (of_output, at_output), [g.output[1], g.co], &block, rows.clone());
-            }
-            // down to the last row that the band's last window reaches; all that is left with the last band
-            let last = (rows.end - 1) * g.conv.stride[0] + (g.kernel[0] - 1) * g.conv.dilation[0];
-            let end = if rows.end == g.output[0] { g.size[0] } else { (last + 1).saturating_sub(low).min(g.size[0]) };
-            let block = g.input_block(x, self.element);
-            program.fill_part(e, (of_input, at_input), [g.size[1], g.ci], &block, made..end.max(made));
-            made = end.max(made);
-            self.filter(e, calls, [x, dy, sums], rows);
-        }
-        dy
-    }
-
-    /// Sums the products of output rows `rows`.
-    pub(super) fn filter(&self, e: &mut Emit<'_>, calls: &Calls<'_>, [x, dy, sums]: [Value; 3], rows: Range<usize>) {
-        let g = &self.geometry;
-        let pixel_x = g.ci as i64 * F;
-        let row_x = g.block()[1] as i64 * pixel_x;
+        let row_x = (g.block()[1] * g.ci) as i64 * F;
         let block = self.dy_block(dy);
-        let b = e.offset(dy, block.inner());
         let row_y = block.row();
-        let mut before = rows.start as i64;
-        for (count, run) in filter_runs(g, rows.len()) {
+        let above = (band.rows.start + block.low[0] - band.gradient.start) as i64;
+        let b = e.offset(dy, above * row_y + block.low[1] as i64 * block.pixel);
+        let mut before = 0;
+        for (count, run) in filter_runs(g, band.rows.len()) {
             let (at_x, at_y) = (before * g.conv.stride[0] as i64 * row_x, before * row_y);
             let walked =
                 [(e.offset(x, at_x), (run * g.conv.stride[0]) as i64 * row_x), (e.offset(b, at_y), run as i64 * row_y)];

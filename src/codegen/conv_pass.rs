@@ -12,9 +12,11 @@
 //!
 //! So what the source program writes is still in the second-level cache when the tiles read it.
 
+use std::ops::Range;
+
 use cranelift_codegen::ir::Value;
 
-use super::conv::{Cursor, F, Tensor};
+use super::conv::{Block, Bound, Cursor, F, Tensor};
 use super::conv_forward::Forward;
 use super::emit::{Count, Emit};
 use super::region::{Access, Extent, Region, Sink, Source};
@@ -23,7 +25,7 @@ use crate::ops::Program;
 
 /// Bytes of a block from which on it is a part of an image, to stay in the second-level cache with the rows that are made
 /// of it.
-const LARGE: usize = 1 << 20;
+pub(super) const LARGE: usize = 1 << 20;
 
 impl Forward {
     /// Output rows that are made at a time of an image that passes through its block.
@@ -51,56 +53,104 @@ impl Forward {
         let g = &self.geometry;
         let base = self.block(e);
         let block = g.input_block(base, self.element);
-        let (run, stride, low) = (self.passing().unwrap_or(g.output[0]), g.conv.stride[0], g.conv.padding[0][0]);
-        let kept = self.reach(1) - stride;
-        let [input_row, output_row] = [g.size[1] * g.ci, g.output[1] * g.co].map(|numbers| numbers as i64 * F);
-        let copy = Program::operand(0);
-        // rows of the padded image that were made
-        let mut made = 0;
+        let (run, stride) = (self.passing().unwrap_or(g.output[0]), g.conv.stride[0]);
+        let output_row = (g.output[1] * g.co) as i64 * F;
+        let mut window = Window::new(&self.source, block, g.size, g.ci, None);
         for first in (0..g.output[0]).step_by(run) {
             let rows = run.min(g.output[0] - first);
             let start = first * stride;
-            if first > 0 && kept > 0 {
-                let from = e.offset(base, (run * stride) as i64 * block.row());
-                let access = |base: Value| Access::new(base, 0, block.row());
-                Region {
-                    program: &copy,
-                    extent: Extent {
-                        rows: Count::Static(1),
-                        columns: Count::Static(kept),
-                        channels: (block.row() / F) as usize,
-                    },
-                    operands: vec![(0, Source::Full(access(from)))],
-                    anchor: None,
-                    sinks: vec![Sink::Full(0, access(base))],
-                }
-                .emit(e);
-            }
             let end = if first + rows == g.output[0] { g.block()[0] } else { start + self.reach(rows) };
-            // zeros above the image, rows of it, zeros below
-            let [top, bottom] = [low, low + g.size[0]].map(|row| row.clamp(made, end));
-            for (from, to) in [(made, top), (bottom, end)] {
-                let zeros = e.offset(base, (from - start) as i64 * block.row());
-                e.clear(zeros, (to - from) * block.row() as usize);
-            }
-            if bottom > top {
-                let at: Vec<Value> = at_input
-                    .iter()
-                    .zip(inputs)
-                    .map(|(&p, t)| e.offset(p, (top - low) as i64 * t.element.of(input_row)))
-                    .collect();
-                let to = e.offset(base, (top - start) as i64 * block.row() + block.low[1] as i64 * block.pixel);
-                let extent =
-                    Extent { rows: Count::Static(bottom - top), columns: Count::Static(g.size[1]), channels: g.ci };
-                self.source.fill_rows(e, &Cursor::new(inputs, &at), extent, block.at(to));
-            }
-            made = end;
+            let a = window.slide(e, (inputs, at_input), start..end);
             let at: Vec<Value> = at_output
                 .iter()
                 .zip(outputs)
                 .map(|(&p, t)| e.offset(p, first as i64 * t.element.of(output_row)))
                 .collect();
-            self.rows(e, calls, base, (outputs, &at), Count::Static(rows));
+            self.rows(e, calls, a, (outputs, &at), Count::Static(rows));
         }
+    }
+}
+
+/// The rows of a zero-padded image that its block holds.
+pub(super) struct Window<'p> {
+    program: &'p Bound,
+    block: Block,
+    /// Rows and columns of the image, without zeros.
+    size: [usize; 2],
+    channels: usize,
+    /// The tensor that is there to be read without a block.
+    operand: Option<usize>,
+    held: Range<usize>,
+}
+
+impl<'p> Window<'p> {
+    pub(super) fn new(
+        program: &'p Bound,
+        block: Block,
+        size: [usize; 2],
+        channels: usize,
+        operand: Option<usize>,
+    ) -> Window<'p> {
+        Window { program, block, size, channels, operand, held: 0..0 }
+    }
+
+    /// Lets the block hold rows `to`, counted with the zeros above the image, which begin no earlier than those that it
+    /// holds and leave out none behind them; returns where they are.
+    pub(super) fn slide(
+        &mut self,
+        e: &mut Emit<'_>,
+        (tensors, pointers): (&[Tensor], &[Value]),
+        to: Range<usize>,
+    ) -> Value {
+        let block = &self.block;
+        if let Some(operand) = self.operand {
+            let image = Cursor::new(tensors, pointers).get(operand, block.base);
+            return e.offset(image, to.start as i64 * block.row());
+        }
+        self.keep(e, to.start);
+        let low = block.low[0];
+        // zeros above the image, rows of it, zeros below
+        let [top, bottom] = [low, low + self.size[0]].map(|row| row.clamp(self.held.end, to.end));
+        for (from, until) in [(self.held.end, top), (bottom, to.end)] {
+            let zeros = e.offset(block.base, (from - to.start) as i64 * block.row());
+            e.clear(zeros, (until - from) * block.row() as usize);
+        }
+        if bottom > top {
+            let row = (self.size[1] * self.channels) as i64 * F;
+            let at: Vec<Value> = pointers
+                .iter()
+                .zip(tensors)
+                .map(|(&p, t)| e.offset(p, (top - low) as i64 * t.element.of(row)))
+                .collect();
+            let place = (top - to.start) as i64 * block.row() + block.low[1] as i64 * block.pixel;
+            let place = e.offset(block.base, place);
+            let extent = Extent {
+                rows: Count::Static(bottom - top),
+                columns: Count::Static(self.size[1]),
+                channels: self.channels,
+            };
+            self.program.fill_rows(e, &Cursor::new(tensors, &at), extent, block.at(place));
+        }
+        self.held = to;
+        block.base
+    }
+
+    /// Moves the rows from `start` on to the top of the block.
+    fn keep(&self, e: &mut Emit<'_>, start: usize) {
+        let (moved, kept) = (start - self.held.start, self.held.end - start);
+        if moved == 0 || kept == 0 {
+            return;
+        }
+        let row = self.block.row();
+        let from = e.offset(self.block.base, moved as i64 * row);
+        let access = |base: Value| Access::new(base, 0, row);
+        Region {
+            program: &Program::operand(0),
+            extent: Extent { rows: Count::Static(1), columns: Count::Static(kept), channels: (row / F) as usize },
+            operands: vec![(0, Source::Full(access(from)))],
+            anchor: None,
+            sinks: vec![Sink::Full(0, access(self.block.base))],
+        }
+        .emit(e);
     }
 }

@@ -31,6 +31,7 @@ mod code;
 mod coefficients;
 mod conv;
 mod conv_backward;
+mod conv_backward_bands;
 mod conv_backward_pairs;
 mod conv_filter;
 mod conv_forward;

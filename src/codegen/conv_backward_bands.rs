@@ -1,0 +1,100 @@
+//! How a large image goes through the gradients of a direct convolution: in bands of output rows.
+//!
+//! ```text
+//!   dy   ░░░░                     x   ░░░░
+//!        ▒▒▒▒ ┐ band                  ▒▒▒▒ ┐ rows that its windows read ─▶ weight gradient
+//!        ▒▒▒▒ ┘                       ▒▒▒▒ ┘
+//!                                 dx  ▒▒▒▒ ─ rows that no later dy reaches ─▶ stored
+//! ```
+//!
+//! So dy and x are made once, and what their programs wrote and read is still in the second-level cache when it is
+//! multiplied and when the result program reads it again. Bands follow from the shape alone.
+
+use std::ops::Range;
+
+use cranelift_codegen::ir::Value;
+
+use super::conv::{Bound, F, padded};
+use super::conv_backward::Backward;
+use super::conv_filter::filter_rows;
+use super::conv_pass::{LARGE, Window};
+
+/// Rows that are done together.
+pub(super) struct Band {
+    /// Output rows, whose products the weight gradient sums.
+    pub(super) rows: Range<usize>,
+    /// Rows of the zero-padded dy that must be there.
+    pub(super) gradient: Range<usize>,
+    /// Rows of the zero-padded x that must be there.
+    pub(super) source: Range<usize>,
+    /// For each phase of input rows, those that can be made: `i` is row `phase + i * stride`.
+    pub(super) result: Vec<Range<usize>>,
+}
+
+impl Backward {
+    /// Output rows of a band.
+    fn band_rows(&self) -> usize {
+        let g = &self.geometry;
+        let [rows, columns] = g.output;
+        let stride = g.conv.stride[0];
+        let row = (stride * g.block()[1] * g.ci + columns * padded(g.co)) * F as usize;
+        if self.on_pairs() || rows * row <= LARGE {
+            return rows.max(1);
+        }
+        let run = filter_rows(g);
+        // rows that the next band needs too are moved: there should be fewer of them than of others
+        let kept = ((g.kernel[0] - 1) * g.conv.dilation[0]).div_ceil(stride);
+        (LARGE / 2 / row).max(kept).max(1).next_multiple_of(run)
+    }
+
+    /// The bands of an image, in order.
+    pub(super) fn bands(&self) -> Vec<Band> {
+        let g = &self.geometry;
+        let (rows, stride, [low, high]) = (g.output[0], g.conv.stride[0], self.margin(0));
+        let reach = (g.kernel[0] - 1) * g.conv.dilation[0] + 1;
+        let phases: Vec<usize> = if self.result.is_some() { (0..stride.min(g.size[0])).collect() } else { Vec::new() };
+        let mut done = vec![0; phases.len()];
+        let mut bands = Vec::new();
+        for first in (0..rows).step_by(self.band_rows()) {
+            let end = rows.min(first + self.band_rows());
+            let last = end == rows;
+            let mut start = first as i64;
+            let mut result = Vec::new();
+            for (&phase, done) in phases.iter().zip(&mut done) {
+                let taps = self.taps(0, phase);
+                let all = (g.size[0] - phase).div_ceil(stride);
+                let reached = if taps.count == 0 { 0 } else { (end as i64 - taps.start).max(0) as usize };
+                let until = if last { all } else { reached.clamp(*done, all) };
+                if taps.count > 0 && *done < all {
+                    start = start.min(taps.start + *done as i64 - taps.back * (taps.count as i64 - 1));
+                }
+                result.push(*done..until);
+                *done = until;
+            }
+            let of_dy = if last { low + rows + high } else { low + end };
+            // rows between two windows have to be made too
+            let of_x = if last { g.block()[0] } else { ((end - 1) * stride + reach).max(end * stride) };
+            // all rows of dx need those above the first band
+            let from = if first == 0 { 0 } else { (start + low as i64) as usize };
+            bands.push(Band { rows: first..end, gradient: from..of_dy, source: first * stride..of_x, result });
+        }
+        bands
+    }
+
+    /// The most rows of dy and of x that are held at a time.
+    pub(super) fn held_rows(&self) -> [usize; 2] {
+        let bands = self.bands();
+        let most = |rows: fn(&Band) -> &Range<usize>| bands.iter().map(|band| rows(band).len()).max().unwrap_or(0);
+        [most(|band| &band.gradient), most(|band| &band.source)]
+    }
+
+    pub(super) fn gradient_window(&self, base: Value) -> Window<'_> {
+        let g = &self.geometry;
+        Window::new(&self.gradient, self.dy_block(base), g.output, g.co, self.reads_gradient())
+    }
+
+    pub(super) fn source_window<'p>(&self, program: &'p Bound, base: Value) -> Window<'p> {
+        let g = &self.geometry;
+        Window::new(program, g.input_block(base, self.element), g.size, g.ci, self.reads_source())
+    }
+}
