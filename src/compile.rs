@@ -81,7 +81,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Program, Error> {
     let (graph, mut report) = passes::optimise(graph, &options.passes)?;
     let graph = passes::at_precision(graph, options.precision, &mut report)?;
     let planned = plan::plan(&graph)?;
-    let settings = Settings { isa, convolution: options.convolution };
+    let settings = Settings { isa, convolution: options.convolution, aligned: true };
     let kernels = codegen::generate(&planned, settings)?;
     let code_bytes = kernels.code.bytes;
     let plan = Plan {

@@ -215,3 +215,29 @@ fn convolution(seed: u64, steps: usize) -> Build {
     }
     b
 }
+
+/// Results of 16 MiB, which wide vectors store past the caches and Cranelift's do not.
+#[test]
+fn results_larger_than_caches() {
+    let mut b = Build::new("large", 5);
+    let x = b.x([4, 256, 256, 16], Fill::Signed);
+    let [first, second] = [(); 2].map(|()| b.w([1, 1, 16, 16], Fill::Signed));
+    let (gamma, beta) = (b.w([16], Fill::Positive), b.w([16], Fill::Signed));
+    let running = [Fill::Signed, Fill::Positive].map(|fill| {
+        let tensor = b.values(&[16].into(), fill);
+        b.buffer(tensor)
+    });
+    let attributes = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+    let y = b.g.conv2d(x, first, None, ConvOptions::default()).unwrap();
+    let y = b.g.batch_norm(y, gamma, beta, running, attributes).unwrap().y;
+    let y = b.g.relu(y).unwrap();
+    let y = b.g.conv2d(y, second, None, ConvOptions::default()).unwrap();
+    b.out(y);
+    let loss = b.loss();
+    let leaves = b.leaves.clone();
+    for gradient in gradients(&mut b.g, loss, &leaves).unwrap() {
+        b.out(gradient);
+    }
+    let found = differences(&b);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

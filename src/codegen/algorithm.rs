@@ -36,6 +36,8 @@ pub struct Settings {
     pub isa: Isa,
     /// How convolutions are computed.
     pub convolution: Convolution,
+    /// Whether every result lies where the plan says: at a multiple of a cache line. A caller's buffer need not.
+    pub aligned: bool,
 }
 
 /// The algorithm of a convolution's kernel and the cost model's figures, for printing.

@@ -137,6 +137,8 @@ pub(super) struct Bound {
     pub(super) elements: Vec<Element>,
     /// Argument index of each of the program's outputs.
     pub(super) outputs: Vec<usize>,
+    /// Whether full outputs are stored past the caches.
+    pub(super) past_caches: bool,
 }
 
 /// An image with zeros around it in scratch.
@@ -169,7 +171,7 @@ impl Block {
     }
     /// The block's pixels from `base` on.
     pub(super) fn at(&self, base: Value) -> Access {
-        Access { base, element: self.element, row: self.row(), column: self.pixel }
+        Access { base, element: self.element, row: self.row(), column: self.pixel, past_caches: false }
     }
     /// Zeroes what is around an image in a block of `rows` rows: so many whole rows above and below it, and in those
     /// between what is beside its `columns` columns. A pixel is whole words.
@@ -242,8 +244,11 @@ impl Bound {
         anchor: Option<Access>,
     ) -> Region<'p> {
         let column = extent.channels as i64 * F;
-        let access =
-            |base: Value, element: Element| Access { base, element, row: element.of(row), column: element.of(column) };
+        let access = |base: Value, element: Element| {
+            let [row, column] = [row, column].map(|bytes| element.of(bytes));
+            Access { base, element, row, column, past_caches: false }
+        };
+        let stored = |base: Value, element: Element| Access { past_caches: self.past_caches, ..access(base, element) };
         let mut operands = Vec::new();
         for index in operands_of(&self.program) {
             let base = e.argument(index);
@@ -260,8 +265,8 @@ impl Bound {
         for (&output, &argument) in self.program.outputs.iter().zip(&self.outputs) {
             let base = e.argument(argument);
             sinks.push(match output {
-                Output::Full(step) => Sink::Full(step, access(cursor.get(argument, base), Element::F32)),
-                Output::Bf16(step) => Sink::Full(step, access(cursor.get(argument, base), Element::Bf16)),
+                Output::Full(step) => Sink::Full(step, stored(cursor.get(argument, base), Element::F32)),
+                Output::Bf16(step) => Sink::Full(step, stored(cursor.get(argument, base), Element::Bf16)),
                 Output::Sums(step) => Sink::Sums(step, sums_row(e, base, extent.channels)),
             });
         }

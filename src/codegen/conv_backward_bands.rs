@@ -98,3 +98,82 @@ impl Backward {
         Window::new(program, g.input_block(base, self.element), g.size, g.ci, self.reads_source())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codegen::conv::Geometry;
+    use crate::codegen::half::Element;
+    use crate::codegen::isa::Isa;
+    use crate::ops::{Conv2d, Program};
+    use crate::types::Shape;
+
+    fn bound() -> Bound {
+        let program = Program::operand(0);
+        Bound { program, full: vec![], scalar: vec![], elements: vec![], outputs: vec![], past_caches: false }
+    }
+
+    fn backward(rows: usize, kernel: usize, conv: Conv2d) -> Option<Backward> {
+        let [ci, co] = [20, 70];
+        let geometry = Geometry::new(conv, &Shape(vec![1, rows, 90, ci]), &Shape(vec![kernel, 1, ci, co]))?;
+        Some(Backward {
+            isa: Isa::Clif,
+            geometry,
+            chunks: 1,
+            element: Element::F32,
+            source: Some(bound()),
+            gradient: bound(),
+            result: Some(bound()),
+            weight: 0,
+            partial: 0,
+        })
+    }
+
+    /// Every row of dx is made once, when all rows of dy that reach it are there; windows cover all rows and move down.
+    #[test]
+    fn rows_are_there_when_they_are_read() {
+        let mut cut = 0;
+        for (rows, kernel, stride, dilation) in [40, 61, 100].into_iter().flat_map(|rows| {
+            let strides = [1, 2, 3].into_iter().flat_map(move |s| [1, 2, 5].map(move |d| (s, d)));
+            strides.flat_map(move |(s, d)| [1, 2, 3, 7].map(move |k| (rows, k, s, d)))
+        }) {
+            for padding in [[0, 0], [1, 1], [0, 2], [3, 1]] {
+                let conv =
+                    Conv2d { stride: [stride, 1], padding: [padding, [0, 0]], dilation: [dilation, 1], groups: 1 };
+                let Some(kernel) = backward(rows, kernel, conv) else { continue };
+                let (g, bands, low) = (&kernel.geometry, kernel.bands(), kernel.margin(0)[0] as i64);
+                cut += usize::from(bands.len() > 1);
+                let mut made = vec![0; rows];
+                let (mut of_dy, mut of_x, mut output) = (0..0, 0..0, 0);
+                for band in &bands {
+                    assert_eq!(band.rows.start, output);
+                    output = band.rows.end;
+                    for (held, next) in [(&mut of_dy, &band.gradient), (&mut of_x, &band.source)] {
+                        assert!(held.start <= next.start && next.start <= held.end && held.end <= next.end, "{conv:?}");
+                        *held = next.clone();
+                    }
+                    // the windows of the band's output rows
+                    assert!(band.source.start <= band.rows.start * stride);
+                    assert!((band.rows.end - 1) * stride + (g.kernel[0] - 1) * dilation < band.source.end);
+                    for (phase, rows) in band.result.iter().enumerate() {
+                        for row in rows.clone().map(|i| phase + i * stride) {
+                            made[row] += 1;
+                            // dy rows by the definition of the convolution
+                            for tap in 0..g.kernel[0] {
+                                let at = row as i64 + padding[0] as i64 - (tap * dilation) as i64;
+                                let dy = at.div_euclid(stride as i64);
+                                if at.rem_euclid(stride as i64) == 0 && (0..g.output[0] as i64).contains(&dy) {
+                                    let there = band.gradient.start as i64..band.gradient.end as i64;
+                                    assert!(there.contains(&(dy + low)), "{conv:?}: dx row {row} needs dy row {dy}");
+                                }
+                            }
+                        }
+                    }
+                }
+                assert_eq!((output, of_x.end), (g.output[0], g.block()[0]), "{conv:?}");
+                assert!(made.iter().all(|&times| times == 1), "{conv:?}: {made:?}");
+            }
+        }
+        assert!(cut > 100, "{cut} images were cut into bands");
+    }
+}

@@ -15,7 +15,7 @@ use cranelift_frontend::FunctionBuilder;
 
 use super::isa::Isa;
 use super::leaf::Leaf;
-use super::strip::Strip;
+use super::strip::{Op, Strip};
 
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(super) struct Emit<'a> {
     params: Vec<Value>,
     /// The leaves that the function calls.
     leaves: Vec<Leaf>,
+    /// Whether something is stored past the caches.
+    streamed: bool,
 }
 
 /// Namespace of the names of leaves: their positions in a function's own list.
@@ -84,7 +86,7 @@ impl<'a> Emit<'a> {
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         let params = b.block_params(entry).to_vec();
-        Emit { b, target, params, leaves: Vec::new() }
+        Emit { b, target, params, leaves: Vec::new(), streamed: false }
     }
     /// Ends the function with its results; returns the leaves that it calls.
     pub(super) fn finish(
@@ -92,6 +94,10 @@ impl<'a> Emit<'a> {
         frontend: cranelift_codegen::isa::TargetFrontendConfig,
         results: &[Value],
     ) -> Vec<Leaf> {
+        if self.streamed {
+            // stores past the caches are in no order with what tells other threads of them
+            self.b.ins().fence();
+        }
         self.b.ins().return_(results);
         self.b.seal_all_blocks();
         self.b.finalize(frontend);
@@ -246,6 +252,7 @@ impl<'a> Emit<'a> {
     }
     /// Calls a strip with a table of its pointers and counts.
     pub(super) fn call_strip(&mut self, strip: Strip, pointers: &[Value], counts: &[Value]) {
+        self.streamed |= strip.line.iter().any(|op| matches!(op, Op::Stream(..)));
         let bytes = 8 * strip.table() as u32;
         let table = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
         for (index, &value) in pointers.iter().chain(counts).enumerate() {

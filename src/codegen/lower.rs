@@ -280,6 +280,7 @@ pub(super) fn bind(step: &PlannedStep, program: &Program, shape: &Shape, first: 
         scalar: step.operands.iter().map(|p| p.ty.shape.rank() == 0).collect(),
         elements: step.operands.iter().map(|p| Element::stored(p.ty.dtype)).collect(),
         outputs: (first..first + program.outputs.len()).collect(),
+        past_caches: false,
     })
 }
 

@@ -1,7 +1,7 @@
 //! A planned convolution becomes its kernels: the algorithm, the copies of the weight, the chunks.
 
 use super::algorithm::{self, BackwardForms, Convolution, Settings};
-use super::conv::{Geometry, PANEL, padded};
+use super::conv::{Bound, Geometry, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::half::Element;
@@ -14,7 +14,7 @@ use super::winograd_forward::{self, WinogradForward};
 use super::winograd_weight::WeightTransform;
 use crate::ops::fused::chunks_for;
 use crate::ops::{Anchor, Fused, Program};
-use crate::plan::{Placed, PlannedStep};
+use crate::plan::{Place, Placed, PlannedStep};
 use crate::types::{DType, Precision, Shape};
 
 /// The kernels of a fused convolution or of its gradients. `images`: the step belongs to a group, whose chunks are so
@@ -41,7 +41,26 @@ fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings,
     };
     let narrow = |p: &Placed| p.ty.dtype == DType::Bf16;
     let wide = element == Element::F32 && !step.operands.iter().chain(&step.results).any(narrow);
-    (Settings { isa, convolution: if wide { settings.convolution } else { Convolution::Direct } }, element)
+    let convolution = if wide { settings.convolution } else { Convolution::Direct };
+    (Settings { isa, convolution, ..settings }, element)
+}
+
+/// Binds a program, which stores large results past the caches: the next kernel begins with another image, so it would find
+/// nothing there, and a store to a line that is in no cache reads it first.
+fn bound(step: &PlannedStep, program: &Program, shape: &Shape, first: usize, settings: Settings) -> Option<Bound> {
+    /// Bytes of a result that caches do not keep until the next kernel.
+    const LARGE: usize = 16 << 20;
+    let bound = bind(step, program, shape, first)?;
+    let results = first - step.operands.len()..;
+    let streams = |placed: &Placed| {
+        let in_place = step.operands.iter().any(|operand| operand.place == placed.place);
+        placed.ty.bytes() >= LARGE && matches!(placed.place, Place::Work(_)) && !in_place
+    };
+    let full = program.outputs.iter().zip(results).filter(|(output, _)| output.is_full());
+    // whole cache lines
+    let lines = settings.aligned && shape.last().is_multiple_of(PANEL);
+    let past_caches = lines && full.map(|(_, result)| &step.results[result]).all(streams);
+    Some(Bound { past_caches, ..bound })
 }
 
 /// Shapes of the input and of the output.
@@ -62,8 +81,8 @@ fn forward(
     let mut arguments = arguments(step);
     let [input, output] = shapes(&geometry);
     let first = step.operands.len();
-    let source = bind(step, &fused.source, &input, first)?;
-    let result = bind(step, &fused.result, &output, first + fused.source.outputs.len())?;
+    let source = bound(step, &fused.source, &input, first, settings)?;
+    let result = bound(step, &fused.result, &output, first + fused.source.outputs.len(), settings)?;
     let floats = geometry.taps() * geometry.ci * padded(geometry.part_co());
     let at = if element == Element::Bf16 {
         let bytes = geometry.runs().bytes(isa);
@@ -114,7 +133,7 @@ fn backward(
     let [input, output] = shapes(&geometry);
     let mut next = step.operands.len();
     let mut bound = |program: &Program, shape: &Shape| {
-        let bound = bind(step, program, shape, next)?;
+        let bound = bound(step, program, shape, next, settings)?;
         next += program.outputs.len();
         Some(bound)
     };

@@ -112,7 +112,8 @@ impl Maps {
         let flags = |scalar: bool| (0..shared + own).map(|i| (i < shared) == scalar).collect();
         let outputs = (shared + own..shared + own + program.outputs.len()).collect();
         let elements = vec![Element::F32; shared + own];
-        let program = Bound { program: program.clone(), full: flags(false), scalar: flags(true), elements, outputs };
+        let (full, scalar) = (flags(false), flags(true));
+        let program = Bound { program: program.clone(), full, scalar, elements, outputs, past_caches: false };
         Maps { chunks: map_chunks(lines, LINE), segments, shared, program }
     }
 

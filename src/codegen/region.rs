@@ -10,6 +10,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
+use super::conv::PANEL;
 use super::emit::{Class, Count, Emit, vector};
 use super::half::Element;
 use super::region_wide;
@@ -22,12 +23,14 @@ pub(super) struct Access {
     pub(super) element: Element,
     pub(super) row: i64,
     pub(super) column: i64,
+    /// Whether what is stored goes past the caches: whole cache lines of a result that is too large for them.
+    pub(super) past_caches: bool,
 }
 
 impl Access {
     /// A tensor of f32.
     pub(super) fn new(base: Value, row: i64, column: i64) -> Access {
-        Access { base, element: Element::F32, row, column }
+        Access { base, element: Element::F32, row, column, past_caches: false }
     }
 }
 
@@ -87,6 +90,8 @@ impl Region<'_> {
 
     /// The same over `count` of the channels, from the one at byte `first` of f32 on; the anchor has these channels alone.
     pub(super) fn of_channels(mut self, e: &mut Emit<'_>, first: Value, count: usize) -> Self {
+        // other channels may begin in the middle of a line
+        let lines = count.is_multiple_of(PANEL);
         let mut moved = |base: &mut Value, element: Element| {
             let by = if element == Element::Bf16 { e.b.ins().ushr_imm_u(first, 1) } else { first };
             *base = e.b.ins().iadd(*base, by);
@@ -100,7 +105,10 @@ impl Region<'_> {
         }
         for sink in &mut self.sinks {
             match sink {
-                Sink::Full(_, access) => moved(&mut access.base, access.element),
+                Sink::Full(_, access) => {
+                    moved(&mut access.base, access.element);
+                    access.past_caches &= lines;
+                }
                 Sink::Sums(_, base) => moved(base, Element::F32),
             }
         }

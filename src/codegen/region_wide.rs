@@ -32,6 +32,8 @@ pub(super) struct Call {
 
 /// Vectors of one turn of the innermost loop, where registers allow.
 const VECTORS: usize = 4;
+/// Numbers in a cache line.
+const LINE: usize = 16;
 
 /// The call that runs `region` over `extent`, or `None` where an operation has no single instruction or the
 /// registers do not suffice.
@@ -267,7 +269,13 @@ impl Lowering<'_> {
                 match *sink {
                     Sink::Full(step, _) => {
                         let value = made[step].number(b);
-                        if let Some(pointer) = stores.next() {
+                        let Some(pointer) = stores.next() else { continue };
+                        let Access { element, past_caches, .. } = self.accesses[pointer];
+                        // a line in two parts may go to memory as two lines
+                        let lines = (block.len() * self.lanes).is_multiple_of(LINE) && lanes == self.lanes;
+                        if past_caches && lines && element == Element::F32 {
+                            b.stream(place(pointer), value);
+                        } else {
                             b.store_rounded(place(pointer), value);
                         }
                     }

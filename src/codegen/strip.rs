@@ -126,6 +126,8 @@ pub(super) enum Op {
         b: Vector,
     },
     Store(Place, Vector),
+    /// The same past the caches; a whole vector at a multiple of its size.
+    Stream(Place, Vector),
     /// Runs what follows, up to its [`Op::End`]; each turn pointers step by these bytes.
     Loop {
         times: Times,
@@ -139,7 +141,7 @@ impl Op {
     pub(super) fn operands(&self) -> Vec<Vector> {
         match *self {
             Op::Load(_) | Op::Broadcast { .. } | Op::Sum | Op::Loop { .. } | Op::End => Vec::new(),
-            Op::Sqrt(a) | Op::Top(a) | Op::Narrow(a) | Op::Store(_, a) => vec![a],
+            Op::Sqrt(a) | Op::Top(a) | Op::Narrow(a) | Op::Store(_, a) | Op::Stream(_, a) => vec![a],
             Op::Arithmetic(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
             Op::Accumulate { sum, value } => vec![sum, value],
             Op::MultiplyAdd { sum, a, b } => vec![sum, a, b],
@@ -150,7 +152,7 @@ impl Op {
     /// The memory that it touches; a broadcast's is one lane.
     pub(super) fn place(&self) -> Option<Place> {
         match *self {
-            Op::Load(place) | Op::Store(place, _) => Some(place),
+            Op::Load(place) | Op::Store(place, _) | Op::Stream(place, _) => Some(place),
             Op::Broadcast { pointer, offset } => Some(Place::new(pointer, offset, 1)),
             Op::Arithmetic(..)
             | Op::MulAdd(..)
@@ -279,6 +281,9 @@ impl Builder {
     }
     pub(super) fn sqrt(&mut self, a: Vector) -> Vector {
         self.push(Op::Sqrt(a))
+    }
+    pub(super) fn stream(&mut self, place: Place, value: Vector) {
+        self.push(Op::Stream(place, value));
     }
     /// Stores `value` as the place's element says: rounded to bf16, to the nearest, ties to even.
     pub(super) fn store_rounded(&mut self, place: Place, value: Vector) {

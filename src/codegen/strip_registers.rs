@@ -103,7 +103,9 @@ fn makes_value(op: &Op) -> bool {
         | Op::Compare(..)
         | Op::Blend { .. }
         | Op::Sum => true,
-        Op::Accumulate { .. } | Op::MultiplyAdd { .. } | Op::Store(..) | Op::Loop { .. } | Op::End => false,
+        Op::Accumulate { .. } | Op::MultiplyAdd { .. } | Op::Store(..) | Op::Stream(..) | Op::Loop { .. } | Op::End => {
+            false
+        }
     }
 }
 

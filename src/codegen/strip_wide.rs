@@ -288,6 +288,12 @@ impl<'s> Assembler<'s> {
                 let register = self.vector(value);
                 self.store(place, register)
             }
+            Op::Stream(place, value) => {
+                let code = code!(self, EVEX_Vmovntps_m512_zmm, VEX_Vmovntps_m256_ymm);
+                let (memory, register) = (self.memory(place.pointer, place.offset)?, self.vector(value));
+                self.push(Instruction::with2(code, memory, register)?);
+                Ok(())
+            }
             Op::Broadcast { pointer, offset } => {
                 let code = code!(self, EVEX_Vbroadcastss_zmm_k1z_xmmm32, VEX_Vbroadcastss_ymm_m32);
                 let (register, memory) = (self.vector(this), self.memory(pointer, offset)?);

@@ -66,7 +66,7 @@ pub fn native(
     let variants = if x86_64 { vec![Isa::Clif, Isa::Avx2, Isa::Avx512] } else { vec![Isa::Clif] };
     let compiled = variants.iter().map(|&isa| {
         let target = machine.target(isa)?;
-        let code = compile(planned, Settings { isa, convolution }, &target)?;
+        let code = compile(planned, Settings { isa, convolution, aligned: false }, &target)?;
         Ok((target, code))
     });
     let compiled = compiled.collect::<Result<Vec<_>, Error>>()?;

@@ -234,13 +234,13 @@ pub fn cases() -> Vec<Case> {
         Case::new("conv2d/gradients_of_large_image", |b| {
             let (rows, columns, channels) = (58 + b.rng.below(4), 150 + b.rng.below(9), 32);
             let depthwise = b.rng.once_in(2);
-            let [i, o] = if depthwise { [1, channels] } else { [channels, 8] };
-            let kernel = b.rng.pick(&[[3, 3], [1, 1], [5, 2]]);
+            let [i, o] = if depthwise { [1, channels] } else { [channels, b.rng.pick(&[8, 16, 33])] };
+            let kernel = b.rng.pick(&[[3, 3], [1, 1], [5, 2], [2, 1]]);
             let options = ConvOptions {
                 padding: b.rng.pick(&[Padding::Same, Padding::all(1), Padding::Valid]),
                 stride: b.rng.pick(&[[1, 1], [2, 2], [3, 1]]),
+                dilation: b.rng.pick(&[[1, 1], [1, 1], [4, 1]]),
                 groups: if depthwise { channels } else { 1 },
-                ..ConvOptions::default()
             };
             let setting = Setting { x: [1, rows, columns, channels], w: [kernel[0], kernel[1], i, o], options };
             let (conv, y) = resolved(b, &setting)?;
@@ -248,11 +248,17 @@ pub fn cases() -> Vec<Case> {
             let (dy, w) = (b.x(y, Fill::Signed), b.w(setting.w, Fill::Signed));
             let scaled = b.g.mul(x, scale)?;
             let x = b.g.relu(scaled)?;
-            let dw = b.g.op(Op::Conv2dGradWeight(conv, Shape::from(setting.w)), &[x, dy])?;
-            b.out(dw);
-            if b.rng.once_in(2) {
-                let dx = b.g.op(Op::Conv2dGradInput(conv, Shape::from(setting.x)), &[dy, w])?;
-                b.also(dx);
+            let [dw, dx] = [
+                b.g.op(Op::Conv2dGradWeight(conv, Shape::from(setting.w)), &[x, dy])?,
+                b.g.op(Op::Conv2dGradInput(conv, Shape::from(setting.x)), &[dy, w])?,
+            ];
+            match b.rng.below(4) {
+                0 => b.out(dw),
+                1 => b.out(dx),
+                _ => {
+                    b.out(dw);
+                    b.also(dx);
+                }
             }
             Ok(())
         })
