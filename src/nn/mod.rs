@@ -104,7 +104,7 @@ pub use residual::Residual;
 pub(crate) use residual::sum;
 pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;
-pub use shape::{Flatten, Permute, Reshape};
+pub use shape::{Extents, Flatten, Permute, Reshape};
 pub use summary::{Summary, SummaryRow};
 pub use symbol::{Input, Symbol, Symbols};
 pub use windows::{Pair, Single};

@@ -84,7 +84,8 @@ impl Network {
         Network::new(&module.class(), &input, &output)
     }
 
-    /// Calls the network on other symbols, as one calls a layer: its outputs for these inputs, with its own weights.
+    /// Calls the network on other symbols, as one calls a layer: its outputs for these inputs, with its own weights. In
+    /// PyTorch's form its layers keep their names, behind the network's own.
     ///
     /// ```
     /// use outrigger::nn::{Concatenate, Input, Linear, Network};
@@ -94,7 +95,9 @@ impl Network {
     /// let (left, right) = (Input::torch("left", [8]), Input::torch("right", [8]));
     /// let both = [tower.apply(&left)?, tower.apply(&right)?].concat();
     /// let twins = Network::new("twins", [&left, &right], &Concatenate::new().call(&both)?)?;
-    /// assert_eq!(twins.graph(2, outrigger::nn::Mode::Train)?.parameters().count(), 2);
+    /// let graph = twins.graph(2, outrigger::nn::Mode::Train)?;
+    /// assert_eq!(graph.parameters().count(), 2);
+    /// assert!(graph.source("tower.dense.weight").is_ok());
     /// # Ok::<(), outrigger::Error>(())
     /// ```
     ///
@@ -102,12 +105,16 @@ impl Network {
     /// [`Error::Network`] for another number of inputs; [`Error::Layer`] when a layer does not take them.
     #[track_caller]
     pub fn apply(&self, inputs: impl Symbols) -> Result<Vec<Symbol>, Error> {
-        let inputs = inputs.symbols();
+        let (given, paths) = (inputs.symbols(), Paths::of(self, ""));
+        let inside: Vec<Symbol> = given.iter().map(|input| input.inside(&self.name, &paths)).collect();
+        let outputs = self.applied(inside, Location::caller())?.into_iter().zip(given.iter().cycle());
+        Ok(outputs.map(|(output, input)| output.of_module(self.name.clone(), paths.clone(), input)).collect())
+    }
+    fn applied(&self, inputs: Vec<Symbol>, site: &Location<'_>) -> Result<Vec<Symbol>, Error> {
         if inputs.len() != self.inputs.len() {
             let reason = format!("takes {} inputs, got {}", self.inputs.len(), inputs.len());
             return Err(Error::Network { name: self.name.clone(), reason });
         }
-        let site = Location::caller();
         let given = self.inputs.iter().map(|input| input.0.order).zip(inputs);
         let mut made: HashMap<u64, Symbol> = given.collect();
         for call in &self.calls {
@@ -117,7 +124,9 @@ impl Network {
                 (Maker::Layer { definition, listed }, _) => {
                     Symbol::made_by(self.settled(definition), operands, *listed, site)?
                 }
-                (Maker::Module { .. }, Some(value)) => value.clone(),
+                (Maker::Module { class, paths }, Some(value)) => {
+                    value.clone().of_module(class.clone(), paths.clone(), value)
+                }
                 (Maker::Input(_) | Maker::Module { .. }, _) => continue,
             };
             made.insert(call.0.order, symbol);
@@ -326,7 +335,7 @@ impl Children for Network {
 impl Module for Network {
     #[track_caller]
     fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
-        match &self.apply(x)?[..] {
+        match &self.applied(x.symbols(), Location::caller())?[..] {
             [output] => Ok(output.clone()),
             outputs => {
                 let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());

@@ -106,6 +106,6 @@ impl Weights {
 
     /// The function of `y`, if there is one.
     pub(super) fn activate(&self, b: &mut Builder<'_>, y: Placed) -> Result<Placed, Error> {
-        self.activation.map_or(Ok(y), |function| function.build(b, y))
+        self.activation.map_or(Ok(y), |function| function.build(b, y, None))
     }
 }

@@ -7,12 +7,13 @@ use super::options::Options;
 use crate::error::Error;
 use crate::nn::kind::Kind;
 use crate::nn::layer::Layer;
+use crate::nn::norm::Normalising;
 use crate::nn::windows::{Pair, Single, Windowed};
 use crate::nn::{
     Activation, Add, Average, AvgPool1d, AvgPool2d, BatchNorm2d, Concatenate, Conv1d, Conv2d, ConvTranspose2d,
-    DepthwiseConv2d, Dropout, ELU, Embedding, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Interpolation,
-    LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum, Multiply, PReLU, Permute, ReLU, ReLU6, Reshape,
-    Softmax, Subtract, Upsample, ZeroPad2d,
+    DepthwiseConv2d, Dropout, ELU, Embedding, Extents, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
+    Interpolation, LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum, Multiply, PReLU, Permute, ReLU, ReLU6,
+    Reshape, Softmax, Subtract, Upsample, ZeroPad2d,
 };
 use crate::ops::Initializer;
 use crate::types::{Padding, Padding1d};
@@ -58,15 +59,14 @@ pub(super) fn kind(class: &str, options: &Options<'_>) -> Result<Kind, Error> {
         }
         "BatchNormalization" => batch_norm(o)?,
         "LayerNormalization" => {
-            scaled_and_shifted(o)?;
             last_axis(o)?;
             o.only("rms_scaling", false)?;
-            of(LayerNorm::new(1).epsilon(o.number("epsilon", 1e-3)? as f32))
+            of(normalising(LayerNorm::new(1).epsilon(o.number("epsilon", 1e-3)? as f32), o)?)
         }
         "GroupNormalization" => {
-            scaled_and_shifted(o)?;
             last_axis(o)?;
-            of(GroupNorm::new(o.whole("groups", Some(32))?).epsilon(o.number("epsilon", 1e-3)? as f32))
+            let layer = GroupNorm::new(o.whole("groups", Some(32))?).epsilon(o.number("epsilon", 1e-3)? as f32);
+            of(normalising(layer, o)?)
         }
         "Dropout" => {
             o.only("noise_shape", Value::Null)?;
@@ -84,12 +84,9 @@ pub(super) fn kind(class: &str, options: &Options<'_>) -> Result<Kind, Error> {
             o.only("keepdims", false)?;
             of(GlobalMaxPool2d::new())
         }
-        "Concatenate" => {
-            last_axis(o)?;
-            of(Concatenate::new())
-        }
+        "Concatenate" => of(o.axis()?.map_or(Concatenate::new(), |axis| Concatenate::new().axis(axis))),
         "Flatten" => of(Flatten::new()),
-        "Reshape" => of(Reshape::new(o.wholes("target_shape")?)),
+        "Reshape" => of(Reshape::new(Extents(o.signed("target_shape")?))),
         "Permute" => of(Permute::new(o.wholes("dims")?)),
         "ZeroPadding2D" => of(ZeroPad2d::sides(borders(o)?)),
         "UpSampling2D" => {
@@ -142,10 +139,8 @@ fn borders(o: &Options<'_>) -> Result<[[usize; 2]; 2], Error> {
     }
 }
 
-/// Normalisation here always has a scale and a shift, from ones and zeros.
-fn scaled_and_shifted(o: &Options<'_>) -> Result<(), Error> {
-    o.only("center", true)?;
-    o.only("scale", true)?;
+/// Which tensors a normalisation has; they start from ones and zeros.
+fn normalising<K: Normalising>(layer: Layer<K>, o: &Options<'_>) -> Result<Layer<K>, Error> {
     for (option, class) in [
         ("gamma_initializer", "Ones"),
         ("beta_initializer", "Zeros"),
@@ -158,7 +153,7 @@ fn scaled_and_shifted(o: &Options<'_>) -> Result<(), Error> {
             return Err(o.refuse(option, format!("only {class} is supported")));
         }
     }
-    Ok(())
+    Ok(layer.scale(o.flag("scale", true)?).center(o.flag("center", true)?))
 }
 
 /// The channels, which Keras counts from the back, or as the last of an image's axes.
@@ -172,7 +167,6 @@ fn last_axis(o: &Options<'_>) -> Result<(), Error> {
 }
 
 fn batch_norm(o: &Options<'_>) -> Result<Kind, Error> {
-    scaled_and_shifted(o)?;
     last_axis(o)?;
     o.only("renorm", false)?;
     o.only("renorm_clipping", Value::Null)?;
@@ -186,7 +180,7 @@ fn batch_norm(o: &Options<'_>) -> Result<Kind, Error> {
     if momentum != 0.99 {
         layer = layer.momentum(momentum as f32);
     }
-    Ok(of(layer))
+    Ok(of(normalising(layer, o)?))
 }
 
 /// Layers that are functions.
@@ -208,10 +202,7 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
         }
         "LeakyReLU" => of(LeakyReLU::new(o.number("negative_slope", 0.3)? as f32)),
         "ELU" => of(ELU::new(o.number("alpha", 1.0)? as f32)),
-        "Softmax" => {
-            last_axis(o)?;
-            of(Softmax::new())
-        }
+        "Softmax" => of(o.axis()?.map_or(Softmax::new(), |axis| Softmax::new().axis(axis))),
         "PReLU" => {
             if let Some(init) = initializer(o, "alpha_initializer")?
                 && init != Initializer::zeros()
