@@ -44,7 +44,9 @@ mod torch;
 
 pub use convention::Convention;
 pub use file::WeightFile;
+pub(crate) use hdf5::KERAS_ARCHITECTURE;
 pub use layout::Layout;
+pub(crate) use load::is_shape;
 pub use load::{LoadOptions, LoadReport, Mismatched, Missing, Restore, load_by_name};
 pub use storage::Storage;
 

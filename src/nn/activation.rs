@@ -94,6 +94,8 @@ functions! {
     Softsign(SoftsignMarker, Function::Softsign);
     /// `x·tanh(softplus(x))` (Misra 2019).
     Mish(MishMarker, Function::Mish);
+    /// `x`: in the place of a layer that is taken out.
+    Identity(IdentityMarker, Function::Identity);
 }
 
 macro_rules! row_functions {
@@ -176,7 +178,13 @@ impl Activation {
 impl Config for ActivationConfig {
     fn class(&self, form: Form) -> &'static str {
         let keras = match self.function {
-            Function::Relu | Function::LeakyRelu { .. } | Function::Elu { .. } | Function::Softmax if self.own => {
+            Function::Relu
+            | Function::LeakyRelu { .. }
+            | Function::Elu { .. }
+            | Function::Softmax
+            | Function::Identity
+                if self.own =>
+            {
                 self.function.class()
             }
             _ => "Activation",

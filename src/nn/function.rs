@@ -63,10 +63,12 @@ pub enum Function {
     Softmax,
     /// `x - ln Σ eˣ` over channels, as [`Function::Softmax`].
     LogSoftmax,
+    /// `x`
+    Identity,
 }
 
 /// Names as `keras.activations` and `torch.nn.functional` have them; the first of a function is what it prints as.
-const NAMES: [(&str, Function); 21] = [
+const NAMES: [(&str, Function); 23] = [
     ("relu", Function::Relu),
     ("relu6", Function::Relu6),
     ("leaky_relu", Function::LeakyRelu { slope: 0.2 }),
@@ -88,6 +90,8 @@ const NAMES: [(&str, Function); 21] = [
     ("mish", Function::Mish),
     ("softmax", Function::Softmax),
     ("log_softmax", Function::LogSoftmax),
+    ("linear", Function::Identity),
+    ("identity", Function::Identity),
 ];
 
 impl FromStr for Function {
@@ -132,6 +136,7 @@ impl Function {
             Function::Mish => "Mish",
             Function::Softmax => "Softmax",
             Function::LogSoftmax => "LogSoftmax",
+            Function::Identity => "Identity",
         }
     }
 
@@ -155,6 +160,7 @@ impl Function {
             Function::Softplus => g.softplus(x.value),
             Function::Softsign => g.softsign(x.value),
             Function::Mish => g.mish(x.value),
+            Function::Identity => Ok(x.value),
             Function::Softmax | Function::LogSoftmax => {
                 let axis = b.axis(&x, axis.unwrap_or(channels))?;
                 if self == Function::Softmax {

@@ -50,10 +50,13 @@ impl Network {
             return refuse(format!("one network has one form, got {form:?} and {:?}", other.form()));
         }
         let listed: HashSet<u64> = inputs.iter().map(|input| input.0.order).collect();
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let Maker::Input(name) = &input.0.maker else {
                 return refuse(format!("{input:?} is made by a layer; list what Input made"));
             };
+            if inputs[..at].iter().any(|before| before.0.order == input.0.order) {
+                return refuse(format!("the input \"{name}\" is listed twice"));
+            }
             if !calls.iter().any(|call| call.0.order == input.0.order) {
                 return refuse(format!("no output depends on the input \"{name}\""));
             }
@@ -73,6 +76,7 @@ impl Network {
     ///
     /// # Errors
     /// Those of the module's forward pass and of [`Network::new`].
+    #[track_caller]
     pub fn of(module: &(impl Module + ?Sized), input: Symbol) -> Result<Network, Error> {
         let Maker::Input(name) = &input.0.maker else {
             let reason = format!("{input:?} is made by a layer; give what Input made");
@@ -132,6 +136,16 @@ impl Network {
             made.insert(call.0.order, symbol);
         }
         Ok(self.outputs.iter().filter_map(|output| made.get(&output.0.order).cloned()).collect())
+    }
+
+    pub(super) fn only_output(&self, inputs: Vec<Symbol>, site: &Location<'_>) -> Result<Symbol, Error> {
+        match &self.applied(inputs, site)?[..] {
+            [output] => Ok(output.clone()),
+            outputs => {
+                let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());
+                Err(Error::Network { name: self.name.clone(), reason })
+            }
+        }
     }
 
     /// Gives the network another name.
@@ -335,13 +349,7 @@ impl Children for Network {
 impl Module for Network {
     #[track_caller]
     fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
-        match &self.applied(x.symbols(), Location::caller())?[..] {
-            [output] => Ok(output.clone()),
-            outputs => {
-                let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());
-                Err(Error::Network { name: self.name.clone(), reason })
-            }
-        }
+        self.only_output(x.symbols(), Location::caller())
     }
     fn class(&self) -> String {
         self.name.clone()

@@ -39,6 +39,8 @@ fn functions_have_their_published_values() {
         ("mish", -0.30340146137410895, 0.8650983882673103),
         ("softmax", 0.11920292202211755, 0.8807970779778824),
         ("log_softmax", -2.1269280110429727, -0.12692801104297252),
+        ("linear", -1.0, 1.0),
+        ("identity", -1.0, 1.0),
     ] {
         let function: Function = name.parse().unwrap();
         for x in [torch(&[2]), keras(&[2])] {

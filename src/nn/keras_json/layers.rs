@@ -10,10 +10,10 @@ use crate::nn::layer::Layer;
 use crate::nn::norm::Normalising;
 use crate::nn::windows::{Pair, Single, Windowed};
 use crate::nn::{
-    Activation, Add, Average, AvgPool1d, AvgPool2d, BatchNorm2d, Concatenate, Conv1d, Conv2d, ConvTranspose2d,
-    DepthwiseConv2d, Dropout, ELU, Embedding, Extents, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
-    Interpolation, LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum, Multiply, PReLU, Permute, ReLU, ReLU6,
-    Reshape, Softmax, Subtract, Upsample, ZeroPad2d,
+    Activation, AdaptiveAvgPool2d, Add, Average, AvgPool1d, AvgPool2d, BatchNorm2d, Concatenate, Conv1d, Conv2d,
+    ConvTranspose2d, DepthwiseConv2d, Dropout, ELU, Embedding, Extents, Flatten, Function, GlobalAvgPool2d,
+    GlobalMaxPool2d, GroupNorm, Identity, Interpolation, LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum,
+    Multiply, PReLU, Permute, ReLU, ReLU6, Reshape, Softmax, Subtract, Upsample, ZeroPad2d,
 };
 use crate::ops::Initializer;
 use crate::types::{Padding, Padding1d};
@@ -76,10 +76,8 @@ pub(super) fn kind(class: &str, options: &Options<'_>) -> Result<Kind, Error> {
         "AveragePooling2D" => of(windowed(AvgPool2d::new(o.pair("pool_size", Some(Pair([2; 2])))?), o)?),
         "MaxPooling1D" => of(windowed1d(MaxPool1d::new(o.single("pool_size", Some(2))?), o)?),
         "AveragePooling1D" => of(windowed1d(AvgPool1d::new(o.single("pool_size", Some(2))?), o)?),
-        "GlobalAveragePooling2D" => {
-            o.only("keepdims", false)?;
-            of(GlobalAvgPool2d::new())
-        }
+        "GlobalAveragePooling2D" if o.flag("keepdims", false)? => of(AdaptiveAvgPool2d::new(1)),
+        "GlobalAveragePooling2D" => of(GlobalAvgPool2d::new()),
         "GlobalMaxPooling2D" => {
             o.only("keepdims", false)?;
             of(GlobalMaxPool2d::new())
@@ -188,8 +186,9 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
     Ok(match class {
         "Activation" => match o.function()? {
             Some(function) => of(Activation::new(function)),
-            None => return Err(o.refuse("activation", "a layer that does nothing is not supported")),
+            None => of(Activation::new(Function::Identity)),
         },
+        "Identity" => of(Identity::new()),
         "ReLU" => {
             o.only("threshold", 0.0).or_else(|_| o.only("threshold", 0))?;
             let slope = o.number("negative_slope", 0.0)?;
@@ -222,7 +221,6 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Function;
 
     /// The functions that Keras calls by name are known.
     #[test]
