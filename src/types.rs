@@ -220,6 +220,13 @@ impl From<usize> for Padding {
     }
 }
 
+impl From<[usize; 2]> for Padding {
+    /// So many pixels above and below, and left and right, as PyTorch's `padding=(rows, columns)`.
+    fn from([rows, columns]: [usize; 2]) -> Self {
+        Padding::Explicit([[rows; 2], [columns; 2]])
+    }
+}
+
 /// How a window is placed at the borders of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

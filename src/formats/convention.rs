@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Entry, WeightFile};
+use super::hdf5::KERAS_ARCHITECTURE;
 use super::layout::{Layout, inverse};
 use crate::error::Error;
 use crate::store::{Axes, Store, is_training_state};
@@ -98,6 +99,9 @@ impl WeightFile {
         }
         let mut metadata = self.metadata().clone();
         metadata.insert("layout".to_string(), there.describe().to_string());
+        if convention == Convention::Torch {
+            metadata.remove(KERAS_ARCHITECTURE);
+        }
         Ok(self.with_entries(entries, metadata))
     }
 }

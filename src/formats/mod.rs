@@ -13,7 +13,7 @@
 //! |---|---|---|---|---|
 //! | safetensors | yes | yes, with metadata and a checksum | as they are | nothing |
 //! | PyTorch state dict, since 1.6 | yes, without running anything | yes | PyTorch's | optimizer, schedules |
-//! | Keras 3 `.weights.h5`, `.keras` | yes | `.weights.h5` | Keras's | optimizer |
+//! | Keras 3 `.weights.h5`, `.keras` | yes | `.weights.h5` | Keras's | optimizer; the architecture is for `Model::load` |
 //! | Keras 2 `.h5` | yes | no | Keras's | optimizer, architecture |
 //! | NumPy `.npz` | yes, f64 as f32 | yes | as they are | metadata |
 //!

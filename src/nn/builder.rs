@@ -160,7 +160,7 @@ impl<'g> Builder<'g> {
     /// Lets training make `l1 · Σ |w| + l2 · Σ w²` small.
     pub(super) fn penalise(&mut self, weight: Value, factors: [f32; 2]) {
         let known = self.penalties.iter().any(|&(penalised, _)| penalised == weight);
-        if factors != [0.0; 2] && self.learns() && !known {
+        if factors != [0.0; 2] && self.trainable && !known {
             self.penalties.push((weight, factors));
         }
     }
