@@ -147,10 +147,10 @@ impl Graph {
     }
 
     /// Training batch norm over all axes but the last; updates the two running buffers at the end of
-    /// a run.
+    /// a run. Where they have an update already, as of the first call of a shared norm, this one goes on from it.
     ///
     /// # Errors
-    /// [`Error::Operands`]; [`Error::DuplicateName`] when the running statistics already have an update.
+    /// [`Error::Operands`].
     pub fn batch_norm(
         &mut self,
         x: Value,
@@ -159,9 +159,10 @@ impl Graph {
         running: [Value; 2],
         attributes: BatchNorm,
     ) -> Result<Normalized, Error> {
-        let id = self.add(Op::BatchNorm(attributes), &[x, gamma, beta, running[0], running[1]], "")?;
-        self.set_update(running[0], id.result(3))?;
-        self.set_update(running[1], id.result(4))?;
+        let [mean, var] = running.map(|state| self.updated(state));
+        let id = self.add(Op::BatchNorm(attributes), &[x, gamma, beta, mean, var], "")?;
+        self.replace_update(running[0], id.result(3))?;
+        self.replace_update(running[1], id.result(4))?;
         Ok(Normalized {
             y: id.result(0),
             mean: id.result(1),

@@ -166,3 +166,36 @@ fn modules_within_a_called_network_stay_in_the_table() {
         assert_eq!(parameters(&network).last().unwrap(), "gated.1.bias");
     }
 }
+
+/// A batch norm that is called twice, as in a network with two equal branches, takes up the one batch after the other.
+#[test]
+fn a_shared_norm_sees_both_of_its_inputs() {
+    for (form, share) in [(Form::Torch, 0.1), (Form::Keras, 0.01)] {
+        let input = |name: &str| Input::typed(form, name, DType::F32, [1]);
+        let (a, b) = (input("a"), input("b"));
+        let norm = BatchNormalization::new().name("bn");
+        let norm1d = BatchNorm1d::new().name("bn");
+        let call = |x: &Symbol| if form == Form::Torch { norm1d.call(x).unwrap() } else { norm.call(x).unwrap() };
+        let network = Network::new("twins", [&a, &b], &Subtract::new().call([&call(&a), &call(&b)]).unwrap()).unwrap();
+        let graph = network.graph(2, Mode::Train).unwrap();
+        graph.verify().unwrap();
+        // means 2 and 10; of two samples the variance is 1 and 9, unbiased 2 and 18
+        let run = interpret(&graph, &[&[1.0, 3.0], &[7.0, 13.0]], &[]);
+        let [mean, variance] = match form {
+            Form::Torch => ["bn.running_mean", "bn.running_var"],
+            Form::Keras => ["bn/moving_mean", "bn/moving_variance"],
+        };
+        let second =
+            |start: f64, [one, two]: [f64; 2]| (start * (1.0 - share) + share * one) * (1.0 - share) + share * two;
+        let variances = if form == Form::Torch { [2.0, 18.0] } else { [1.0, 9.0] };
+        close(&run.updates[mean].data, &[second(0.0, [2.0, 10.0])], "mean");
+        close(&run.updates[variance].data, &[second(1.0, variances)], "variance");
+        // compiled, it is the same
+        let mut model = Model::of(network, ModelOptions::default()).unwrap();
+        model.compile(Sgd::default().lr(0.0), Loss::MeanSquaredError, ()).unwrap();
+        let column = |values: [f32; 2]| Tensor::f32([2, 1], values.to_vec()).unwrap();
+        model.train_on_batch(&[column([1.0, 3.0]), column([7.0, 13.0])], &[column([0.0; 2])]).unwrap();
+        close(&model.store().get(mean).unwrap().to_f64(), &[second(0.0, [2.0, 10.0])], "compiled mean");
+        close(&model.store().get(variance).unwrap().to_f64(), &[second(1.0, variances)], "compiled variance");
+    }
+}
