@@ -10,6 +10,7 @@
 //!
 //! What a layer of ours cannot do as Keras does it is an error that names the layer and the option, never left out.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 
@@ -59,7 +60,11 @@ impl Network {
             serde_json::from_str(text).map_err(|error| misfit("architecture", format!("no JSON: {error}")))?;
         let config = object(&whole, "config", "architecture")?;
         match whole.get("class_name").and_then(Value::as_str) {
-            Some(class) if is_model(class) => model(class, config, ""),
+            Some(class) if is_model(class) => {
+                // a model that is called twice by one that is called twice, and so on, is short to write
+                let within = Within { prefix: String::new(), left: &Cell::new(text.len()) };
+                model(class, config, &within)
+            }
             Some(other) => Err(misfit("class_name", format!("is \"{other}\"; Functional and Sequential are read"))),
             None => Err(misfit("class_name", "is missing: this is no architecture of Keras")),
         }
@@ -70,10 +75,17 @@ fn is_model(class: &str) -> bool {
     matches!(class, "Functional" | "Model" | "Sequential")
 }
 
-/// A model whose layers' names begin with `prefix`.
-fn model(class: &str, config: &Map<String, Value>, prefix: &str) -> Result<Network, Error> {
+/// Where a model is.
+struct Within<'l> {
+    /// What the names of its layers begin with.
+    prefix: String,
+    /// How many layers models may still call.
+    left: &'l Cell<usize>,
+}
+
+fn model(class: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
     let name = config.get("name").and_then(Value::as_str).unwrap_or("model");
-    if class == "Sequential" { sequential(name, config, prefix) } else { functional(name, config, prefix) }
+    if class == "Sequential" { sequential(name, config, within) } else { functional(name, config, within) }
 }
 
 fn object<'v>(value: &'v Value, key: &str, place: &str) -> Result<&'v Map<String, Value>, Error> {
@@ -114,17 +126,18 @@ impl<'v> Entry<'v> {
         input(&self.name, shape, self.config.get("dtype"), &self.place)
     }
     /// The layer, or the model, whose layers have its name before their own, as in Keras's files of weights.
-    fn part(&self, prefix: &str) -> Result<Part, Error> {
+    fn part<'l>(&self, within: &Within<'l>) -> Result<Part<'l>, Error> {
         let options = Options::new(&self.place, self.config);
         let trainable = options.flag("trainable", true)?;
-        let name = format!("{prefix}{}", self.name);
+        let name = format!("{}{}", within.prefix, self.name);
         if is_model(self.class) {
-            let mut network =
-                model(self.class, self.config, &format!("{name}/")).map_err(|error| at_place(error, &self.place))?;
+            let inner = Within { prefix: format!("{name}/"), left: within.left };
+            let network = model(self.class, self.config, &inner);
+            let mut network = network.map_err(|error| at_place(error, &self.place))?;
             if !trainable {
                 network.freeze("*");
             }
-            return Ok(Part::Model(network));
+            return Ok(Part::Model(network, within.left));
         }
         let kind = kind(self.class, &options)?;
         options.finish()?;
@@ -133,18 +146,22 @@ impl<'v> Entry<'v> {
 }
 
 /// What is called in a model.
-enum Part {
+enum Part<'l> {
     Input,
     Layer(Definition),
-    Model(Network),
+    Model(Network, &'l Cell<usize>),
 }
 
-impl Part {
+impl Part<'_> {
     fn call(&self, operands: Vec<Symbol>, place: &str) -> Result<Symbol, Error> {
         let made = match self {
             Part::Input => return Err(misfit(place, "is an input and is called")),
             Part::Layer(definition) => Symbol::made_by(definition.clone(), operands, true, Location::caller()),
-            Part::Model(network) => network.only_output(operands, Location::caller()),
+            Part::Model(network, left) => {
+                let rest = left.get().checked_sub(network.calls().len());
+                left.set(rest.ok_or_else(|| misfit(place, "makes more calls of layers than its text has characters"))?);
+                network.only_output(operands, Location::caller())
+            }
         };
         let made = made.map_err(|error| at_place(error, place))?;
         check_size(&made, place)?;
@@ -169,7 +186,7 @@ fn input(name: &str, shape: &[Value], dtype: Option<&Value>, place: &str) -> Res
 }
 
 /// Layers one after the other.
-fn sequential(name: &str, config: &Map<String, Value>, prefix: &str) -> Result<Network, Error> {
+fn sequential(name: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
     let mut first: Option<Symbol> = None;
     let mut last: Option<Symbol> = None;
     for (at, value) in list(config, "layers", "config")?.iter().enumerate() {
@@ -192,7 +209,7 @@ fn sequential(name: &str, config: &Map<String, Value>, prefix: &str) -> Result<N
             }
         };
         first.get_or_insert_with(|| operand.clone());
-        last = Some(entry.part(prefix)?.call(vec![operand], &entry.place)?);
+        last = Some(entry.part(within)?.call(vec![operand], &entry.place)?);
     }
     match (first, last) {
         (Some(first), Some(last)) => Network::new(name, &first, &last),
@@ -210,12 +227,12 @@ struct Call<'v> {
     place: &'v str,
 }
 
-fn functional(name: &str, config: &Map<String, Value>, prefix: &str) -> Result<Network, Error> {
+fn functional(name: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
     let values = list(config, "layers", "config")?;
     let entries = values.iter().enumerate().map(|(at, value)| Entry::of(at, value)).collect::<Result<Vec<_>, _>>()?;
     let mut calls: HashMap<Tensor, Call<'_>> = HashMap::new();
     let mut made: HashMap<Tensor, Symbol> = HashMap::new();
-    let mut parts: Vec<Part> = Vec::with_capacity(entries.len());
+    let mut parts: Vec<Part<'_>> = Vec::with_capacity(entries.len());
     let mut seen = HashSet::new();
     for (at, entry) in entries.iter().enumerate() {
         if !seen.insert(&entry.name) {
@@ -226,7 +243,7 @@ fn functional(name: &str, config: &Map<String, Value>, prefix: &str) -> Result<N
             made.insert((entry.name.clone(), 0), entry.input()?);
             continue;
         }
-        parts.push(entry.part(prefix)?);
+        parts.push(entry.part(within)?);
         for (number, node) in
             list(entry.value.as_object().unwrap_or(config), "inbound_nodes", &entry.place)?.iter().enumerate()
         {
@@ -256,7 +273,7 @@ fn absent((layer, number): &Tensor) -> String {
 fn make(
     output: &Tensor,
     calls: &HashMap<Tensor, Call<'_>>,
-    parts: &[Part],
+    parts: &[Part<'_>],
     made: &mut HashMap<Tensor, Symbol>,
 ) -> Result<(), Error> {
     let mut open = vec![output.clone()];

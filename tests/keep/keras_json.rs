@@ -139,3 +139,24 @@ fn options_without_a_meaning_here_are_refused() {
         assert!(error.contains(part) && error.contains("layer0"), "{error}");
     }
 }
+
+/// A model called twice by one that is called twice, and so on: a short text of a thousand million calls.
+#[test]
+fn models_within_models_are_as_many_as_their_text_is_long() {
+    let tensor = |layer: &str, call: usize| json!({"args": [{"config": {"keras_history": [layer, call, 0]}}]});
+    let input = json!({"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_shape": [null, 4]}});
+    let doubled = |depth: usize| {
+        let mut layer = json!({"class_name": "ReLU", "name": "m0", "config": {"name": "m0"}});
+        for level in 1..=depth {
+            let (inner, name) = (format!("m{}", level - 1), format!("m{level}"));
+            layer["inbound_nodes"] = json!([tensor("x", 0), tensor(&inner, 0)]);
+            layer = json!({"class_name": "Functional", "name": name, "config": {
+                "name": name, "layers": [input, layer], "input_layers": [["x", 0, 0]], "output_layers": [[inner, 1, 0]]}});
+        }
+        layer.to_string()
+    };
+    let network = Network::from_keras_json(&doubled(3)).unwrap();
+    assert_eq!(network.summary_as(Form::Torch).unwrap().rows().len(), 8);
+    let error = refused(Network::from_keras_json(&doubled(28)));
+    assert!(error.contains("more calls of layers"), "{error}");
+}
