@@ -1,9 +1,10 @@
 //! The state tensors of a model: parameters, running statistics, optimizer moments.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, nearest};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::ops::{Op, Random};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
@@ -50,10 +51,41 @@ pub fn is_training_state(name: &str) -> bool {
     kept_for(name).is_some() || SHARED.contains(&name)
 }
 
+/// What a tensor is to its graph, and so how its axes lie in files of other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axes {
+    /// The weight of a convolution or of a matrix product: PyTorch has its outputs first.
+    Kernel,
+    /// Anything else, such as a table of embeddings or the scale of a normalisation: alike everywhere.
+    Plain,
+}
+
+impl Axes {
+    /// By what the graph does with the source `id`; a tensor that nothing uses counts as a kernel.
+    pub(crate) fn of(graph: &Graph, id: NodeId) -> Axes {
+        let (mut open, mut used, mut kernel) = (vec![id], false, false);
+        while let Some(node) = open.pop() {
+            for user in graph.users(node) {
+                used = true;
+                match graph.get(user).map(|node| &node.op) {
+                    // a table, even if its transpose is a weight too
+                    Some(Op::Gather) => return Axes::Plain,
+                    Some(Op::MatMul(_) | Op::Conv2d(_) | Op::Conv2dGradInput(..)) => kernel = true,
+                    Some(Op::Reshape(_) | Op::Transpose(_)) => open.push(user),
+                    _ => {}
+                }
+            }
+        }
+        if kernel || !used { Axes::Kernel } else { Axes::Plain }
+    }
+}
+
 /// State shared by the programs that train and evaluate a model. Cloning shares it.
 #[derive(Clone)]
 pub struct Store {
     entries: Arc<Vec<(String, TensorType)>>,
+    /// Names of the tensors that are [`Axes::Plain`].
+    plain: Arc<BTreeSet<String>>,
     pub(crate) state: Arc<State>,
 }
 
@@ -66,14 +98,18 @@ impl Store {
     pub fn new(graph: &Graph, seed: u64) -> Result<Store, Error> {
         let mut entries = Vec::new();
         let mut values = Vec::new();
-        for node in graph.states().filter_map(|id| graph.get(id)) {
+        let mut plain = BTreeSet::new();
+        for (id, node) in graph.states().filter_map(|id| Some((id, graph.get(id)?))) {
             if let Op::Parameter(ty, init) | Op::Buffer(ty, init) = &node.op {
+                if ty.shape.rank() > 1 && Axes::of(graph, id) == Axes::Plain {
+                    plain.insert(node.name.clone());
+                }
                 entries.push((node.name.clone(), ty.clone()));
                 values.push(initial(ty, *init, seed, &node.name)?);
             }
         }
         let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
-        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries) };
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), plain: Arc::new(plain) };
         for ((name, _), value) in store.entries.iter().zip(&values) {
             store.set(name, value)?;
         }
@@ -93,7 +129,10 @@ impl Store {
             return Ok(None);
         }
         let entries = self.entries.iter().cloned().chain(added).collect();
-        Store::filled(entries, |name| if missing(name) { new.get(name) } else { self.get(name) }).map(Some)
+        // an update alone does not say what its parameter is
+        let plain = new.plain.iter().filter(|name| missing(name)).chain(self.plain.iter()).cloned().collect();
+        Store::filled(entries, Arc::new(plain), |name| if missing(name) { new.get(name) } else { self.get(name) })
+            .map(Some)
     }
     /// A store of the tensors whose names `gone` does not hold.
     ///
@@ -101,14 +140,15 @@ impl Store {
     /// [`Error::Runtime`] when memory cannot be had.
     pub(crate) fn without(&self, gone: impl Fn(&str) -> bool) -> Result<Store, Error> {
         let entries = self.entries.iter().filter(|(name, _)| !gone(name)).cloned().collect();
-        Store::filled(entries, |name| self.get(name))
+        Store::filled(entries, self.plain.clone(), |name| self.get(name))
     }
     fn filled(
         entries: Vec<(String, TensorType)>,
+        plain: Arc<BTreeSet<String>>,
         value: impl Fn(&str) -> Result<Tensor, Error>,
     ) -> Result<Store, Error> {
         let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
-        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries) };
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), plain };
         for (name, _) in store.entries.iter() {
             store.set(name, &value(name)?)?;
         }
@@ -118,6 +158,11 @@ impl Store {
     /// Names and types in the graph's order.
     pub fn entries(&self) -> &[(String, TensorType)] {
         &self.entries
+    }
+
+    /// How a tensor's axes lie in files; what training keeps for a parameter is as the parameter.
+    pub fn axes(&self, name: &str) -> Axes {
+        if self.plain.contains(kept_for(name).unwrap_or(name)) { Axes::Plain } else { Axes::Kernel }
     }
 
     pub(crate) fn ty(&self, name: &str) -> Result<&TensorType, Error> {

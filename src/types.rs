@@ -220,6 +220,13 @@ impl From<usize> for Padding {
     }
 }
 
+impl From<[usize; 2]> for Padding {
+    /// So many pixels above and below, and left and right, as PyTorch's `padding=(rows, columns)`.
+    fn from([rows, columns]: [usize; 2]) -> Self {
+        Padding::Explicit([[rows; 2], [columns; 2]])
+    }
+}
+
 /// How a window is placed at the borders of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -280,6 +287,21 @@ impl Window {
             return None;
         }
         padded.checked_sub(self.span()).map(|room| room / self.stride + 1)
+    }
+    /// How far the last window ends behind the padding when it only has to begin before the padding after `input`:
+    /// PyTorch's `ceil_mode`. The window must then fit into what is padded so much more.
+    pub fn overhang(&self, input: usize, padding: [usize; 2]) -> usize {
+        let (before, span) = (input.saturating_add(padding[0]), self.span());
+        let padded = before.saturating_add(padding[1]);
+        // windows that are begun: one at the start and one for each whole or broken stride of the room behind it
+        let begun = match padded.checked_sub(span) {
+            Some(room) => room.div_ceil(self.stride.max(1)),
+            None if span - padded < self.stride => 0,
+            None => return 0,
+        };
+        let last = begun.saturating_mul(self.stride);
+        let start = if last >= before { last.saturating_sub(self.stride) } else { last };
+        start.saturating_add(span).saturating_sub(padded)
     }
 }
 

@@ -68,7 +68,7 @@ impl Run {
             let value = store.get(name).unwrap();
             state.insert(name.clone(), RefTensor::new(ty.clone(), value.to_f64()).unwrap());
             if own(name) {
-                tensors.push((format!("init/{name}"), layout.to_file(name, &value).unwrap()));
+                tensors.push((format!("init/{name}"), layout.to_file(store.axes(name), &value).unwrap()));
             }
         }
         let mut losses = Vec::new();
@@ -80,7 +80,7 @@ impl Run {
             losses.push(run.output("loss").unwrap().data[0]);
             if step == 0 {
                 let named = |kind: &str, name: &str, value: &RefTensor| {
-                    (format!("{kind}{name}"), layout.to_file(name, &value.to_tensor().unwrap()).unwrap())
+                    (format!("{kind}{name}"), layout.to_file(store.axes(name), &value.to_tensor().unwrap()).unwrap())
                 };
                 let gradients = run.outputs.iter().filter(|(name, _)| name.starts_with("grad/"));
                 tensors.extend(gradients.map(|(name, value)| named("step1/", name, value)));

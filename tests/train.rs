@@ -47,11 +47,12 @@ fn models_have_the_frameworks_names_and_shapes() {
         let init = file.section("init/");
         let layout = file.layout().unwrap();
         let graph = ResNetCifar { form, ..ResNetCifar::default() }.training(2).unwrap();
+        let store = Store::new(&graph, 0).unwrap();
         let mut ours: Vec<(String, _)> = states(&graph)
             .into_iter()
             .map(|name| {
                 let shape = graph.value_type(graph.source(&name).unwrap()).unwrap().shape.clone();
-                let shape = layout.file_shape(&name, &shape);
+                let shape = layout.file_shape(store.axes(&name), &shape);
                 (name, shape)
             })
             .collect();
@@ -113,11 +114,13 @@ fn the_first_golden_step_in_f64() {
         };
         let graph = training_graph_with(forward, loss, &options).unwrap();
 
+        let store = Store::new(&graph, 0).unwrap();
+        let from_file = |name: &str, tensor: Tensor| layout.from_file(store.axes(name), &tensor).unwrap();
         let mut state = HashMap::new();
         for name in states(&graph) {
             let ty = graph.value_type(graph.source(&name).unwrap()).unwrap();
             let value = match model.contains(&name) {
-                true => layout.from_file(&name, &file.tensor(&format!("init/{name}")).unwrap()).unwrap(),
+                true => from_file(&name, file.tensor(&format!("init/{name}")).unwrap()),
                 false => Tensor::full(ty.shape.clone(), 0.0),
             };
             state.insert(name, value);
@@ -134,7 +137,7 @@ fn the_first_golden_step_in_f64() {
         let losses: Vec<f64> = serde_json::from_str(file.meta("losses").unwrap()).unwrap();
         let loss = run.output("loss").unwrap().data[0];
         assert!((loss - losses[0]).abs() < 1e-6 * losses[0], "{loss} {}", losses[0]);
-        let expected = |name: &str| layout.from_file(name, &file.tensor(name).unwrap()).unwrap().to_f64();
+        let expected = |name: &str| from_file(name, file.tensor(name).unwrap()).to_f64();
         for name in file.section("step1/grad/").names() {
             let error =
                 distance(&run.output(&format!("grad/{name}")).unwrap().data, &expected(&format!("step1/grad/{name}")));

@@ -122,7 +122,7 @@ impl<'f> Golden<'f> {
         let errors: Result<Vec<f64>, Error> = golden
             .names()
             .map(|name| {
-                let actual = self.layout.to_file(name, &model.gradient(name)?)?;
+                let actual = self.layout.to_file(model.store().axes(name), &model.gradient(name)?)?;
                 self.relative(&actual, &format!("step1/grad/{name}"))
             })
             .collect();
@@ -134,7 +134,7 @@ impl<'f> Golden<'f> {
         let mut errors = Vec::new();
         for (name, _) in model.store().entries().iter().filter(|(name, _)| !is_training_state(name)) {
             if !is_idle_bias(name) {
-                let actual = self.layout.to_file(name, &model.store().get(name)?)?;
+                let actual = self.layout.to_file(model.store().axes(name), &model.store().get(name)?)?;
                 errors.push(self.relative(&actual, &format!("{prefix}{name}"))?);
             }
         }

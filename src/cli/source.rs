@@ -14,7 +14,7 @@ use crate::codegen::Isa;
 use crate::compile::Options;
 use crate::error::Error;
 use crate::export::inference::InferenceGraph;
-use crate::formats::{Restore, WeightFile, read_weights};
+use crate::formats::{KERAS_ARCHITECTURE, Restore, WeightFile, read_weights};
 use crate::graph::{Graph, Loss, Reduction};
 use crate::models::{Classifier, by_name};
 use crate::nn::{Mode, Network};
@@ -117,10 +117,11 @@ impl Source {
         }
         let file = self.weights.as_deref().map(read_weights).transpose()?;
         let unnamed = file.as_ref().filter(|_| self.model.is_none());
-        let whole = unnamed.filter(|file| file.metadata().get("format").is_some_and(|format| format == MODEL));
-        let recipe = unnamed.filter(|_| whole.is_none()).map(recipe).transpose()?;
+        let whole = unnamed.map(architecture).transpose()?.flatten();
+        let is_whole = whole.is_some();
+        let recipe = unnamed.filter(|_| !is_whole).map(recipe).transpose()?;
         let network = match (&self.model, &recipe, whole) {
-            (_, _, Some(file)) => Network::from_json(file.meta("architecture")?)?,
+            (_, _, Some(network)) => network,
             (_, Some((recipe, _)), _) => recipe.model.network()?,
             (name, ..) => by_name(name.as_deref().unwrap_or(DEFAULT))?,
         };
@@ -132,18 +133,27 @@ impl Source {
         if let Some(file) = &file {
             file.restore(&store, file.assumed_layout(), Restore::Model)?;
         }
-        let name = match (&recipe, whole) {
+        let name = match (&recipe, is_whole) {
             (Some((recipe, _)), _) => {
                 let [a, b, c] = recipe.model.layers;
                 format!("resnet [{a},{b},{c}]")
             }
-            (None, Some(_)) => network.name().to_string(),
-            (None, None) => self.model.clone().unwrap_or_else(|| DEFAULT.to_string()),
+            (None, true) => network.name().to_string(),
+            (None, false) => self.model.clone().unwrap_or_else(|| DEFAULT.to_string()),
         };
         let precision = recipe.as_ref().map_or(Precision::F32, |(recipe, _)| recipe.precision);
         let output = "logits".to_string();
         Ok(Chosen { kind: Kind::Network(Box::new(network)), name, store, precision, recipe, input, output })
     }
+}
+
+/// The network of a whole model: one of `Model::save`, or a `.keras` file.
+fn architecture(file: &WeightFile) -> Result<Option<Network>, Error> {
+    let metadata = file.metadata();
+    if metadata.get("format").is_some_and(|format| format == MODEL) {
+        return Network::from_json(file.meta("architecture")?).map(Some);
+    }
+    metadata.get(KERAS_ARCHITECTURE).map(|text| Network::from_keras_json(text)).transpose()
 }
 
 /// What a file says of its network.

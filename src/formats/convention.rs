@@ -16,9 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Entry, WeightFile};
-use super::layout::{Layout, inverse, is_embedding};
+use super::hdf5::KERAS_ARCHITECTURE;
+use super::layout::{Layout, inverse};
 use crate::error::Error;
-use crate::store::is_training_state;
+use crate::store::{Axes, Store, is_training_state};
+use crate::types::TensorType;
 
 /// Whose names tensors have, and with them whose order of axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,31 +74,49 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Checkpoint`] when two tensors would get one name.
     pub fn to_convention(&self, convention: Convention) -> Result<WeightFile, Error> {
+        self.converted(convention, None)
+    }
+    /// [`WeightFile::to_convention`] of a file of the model of `store`, which knows its tables of embeddings whatever they
+    /// are called.
+    pub(crate) fn to_convention_of(&self, convention: Convention, store: &Store) -> Result<WeightFile, Error> {
+        let plain = |(name, ty): &&(String, TensorType)| ty.shape.rank() > 1 && store.axes(name) == Axes::Plain;
+        let tables = store.entries().iter().filter(plain).map(|(name, _)| dotted(split(name).0));
+        self.converted(convention, Some(tables.collect()))
+    }
+    fn converted(&self, convention: Convention, tables: Option<BTreeSet<String>>) -> Result<WeightFile, Error> {
         let from = self.convention();
         let (here, there) = (self.assumed_layout(), convention.layout());
-        let layers = Layers::of(self);
+        let layers = Layers::of(self, tables);
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         for (name, entry) in self.entries.iter().filter(|(name, _)| !is_training_state(name)) {
             let Some(new) = layers.renamed(name, [from, convention]) else { continue };
-            let rank = entry.shape.rank();
-            // an embedding is known by the name that says so, whichever it is
-            let named = if is_embedding(name) { name } else { &new };
-            let moved = entry.permuted(&inverse(&here.axes_in_file(named, rank)));
-            let moved = moved.permuted(&there.axes_in_file(named, rank));
+            let (axes, rank) = (layers.axes(name), entry.shape.rank());
+            let moved = entry.permuted(&inverse(&here.axes_in_file(axes, rank)));
+            let moved = moved.permuted(&there.axes_in_file(axes, rank));
             if entries.insert(new.clone(), moved).is_some() {
                 return Err(self.error(format!("tensor \"{name}\" and another would both be \"{new}\"")));
             }
         }
         let mut metadata = self.metadata().clone();
         metadata.insert("layout".to_string(), there.describe().to_string());
+        if convention == Convention::Torch {
+            metadata.remove(KERAS_ARCHITECTURE);
+        }
         Ok(self.with_entries(entries, metadata))
     }
 }
 
 /// Which layers of a file are what, as far as the names of their tensors depend on it.
 struct Layers<'f> {
-    /// Those with running statistics, or with a weight of one axis.
+    /// Of PyTorch's: those with running statistics, with a weight of one axis, or with a bias of more than one or without a weight.
     norms: BTreeSet<&'f str>,
+    /// Those that are tables of embeddings, with dots, where that is known.
+    tables: Option<BTreeSet<String>>,
+}
+
+/// A layer's name with PyTorch's separators.
+fn dotted(layer: &str) -> String {
+    layer.replace('/', ".")
 }
 
 /// Layer and last part of a name.
@@ -107,16 +127,44 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
+fn is_weight(last: &str) -> bool {
+    last.contains("weight") || last.contains("kernel")
+}
+
 impl<'f> Layers<'f> {
-    fn of(file: &'f WeightFile) -> Layers<'f> {
-        let of_norm = |last: &str, entry: &Entry| match last {
+    fn of(file: &'f WeightFile, tables: Option<BTreeSet<String>>) -> Layers<'f> {
+        let torch = file.convention() == Convention::Torch;
+        let weights = file.names().map(split).filter(|(_, last)| is_weight(last));
+        let weighted: BTreeSet<&str> = weights.map(|(layer, _)| layer).collect();
+        let of_norm = |layer: &str, last: &str, entry: &Entry| match last {
             "running_mean" => true,
             "weight" => entry.shape.rank() == 1,
+            "bias" => torch && (entry.shape.rank() > 1 || !weighted.contains(layer)),
             _ => false,
         };
         let layers = file.entries.iter().map(|(name, entry)| (split(name), entry));
-        let norms = layers.filter(|((_, last), entry)| of_norm(last, entry)).map(|((layer, _), _)| layer);
-        Layers { norms: norms.collect() }
+        let norms = layers.filter(|((layer, last), entry)| of_norm(layer, last, entry)).map(|((layer, _), _)| layer);
+        Layers { norms: norms.collect(), tables }
+    }
+
+    /// Whether a layer is a table of embeddings, by its name or its tensor's where nothing better is known:
+    /// `embed_tokens.weight`, `tokens/embeddings`.
+    fn is_table(&self, layer: &str, last: &str) -> bool {
+        if let Some(tables) = &self.tables {
+            return tables.contains(&dotted(layer));
+        }
+        let own = layer.rsplit(['.', '/']).next().unwrap_or("");
+        let called = |part: &str| part.to_ascii_lowercase().contains("embed");
+        called(own) || called(last)
+    }
+    /// What a tensor is: a kernel if it is a weight, unless its layer is a normalisation or a table of embeddings.
+    fn axes(&self, name: &str) -> Axes {
+        let (layer, last) = split(name);
+        if is_weight(last) && !self.norms.contains(layer) && !self.is_table(layer, last) {
+            Axes::Kernel
+        } else {
+            Axes::Plain
+        }
     }
 
     /// The name of a tensor in the second convention; `None` for one that it does not have.
@@ -138,7 +186,7 @@ impl<'f> Layers<'f> {
             _ if self.norms.contains(layer) => {
                 NORM.iter().find(|[torch, _]| *torch == last).map_or(last, |[_, keras]| keras)
             }
-            "weight" if is_embedding(&format!("{layer}.{last}")) => "embeddings",
+            "weight" if self.is_table(layer, last) => "embeddings",
             "weight" => "kernel",
             other => other,
         }

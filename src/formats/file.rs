@@ -111,7 +111,7 @@ impl WeightFile {
     pub fn of_store(store: &Store, layout: Layout, metadata: BTreeMap<String, String>) -> Result<Self, Error> {
         let mut tensors = Vec::new();
         for (name, _) in store.entries() {
-            tensors.push((name.clone(), layout.to_file(name, &store.get(name)?)?));
+            tensors.push((name.clone(), layout.to_file(store.axes(name), &store.get(name)?)?));
         }
         let mut metadata = metadata;
         metadata.insert("layout".to_string(), layout.describe().to_string());

@@ -28,6 +28,9 @@ use crate::error::Error;
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.weights.h5";
 
+/// Metadata key of the text of [`CONFIG`].
+pub(crate) const KERAS_ARCHITECTURE: &str = "keras_architecture";
+
 /// Objects within objects are followed so far.
 const DEEPEST: usize = 32;
 /// The least that a link takes in a file, bytes.
@@ -38,9 +41,12 @@ const MOST_GROWTH: usize = 32;
 /// Reads a `.keras` archive.
 pub(super) fn read_archive(archive: &mut Archive<'_>, file: &str) -> Result<WeightFile, Error> {
     let config = archive.read(CONFIG)?;
-    let layers = keras::groups(&String::from_utf8_lossy(&config)).map_err(|reason| archive.error(CONFIG, reason))?;
+    let config = String::from_utf8_lossy(&config).into_owned();
+    let layers = keras::groups(&config).map_err(|reason| archive.error(CONFIG, reason))?;
     let bytes = archive.read(WEIGHTS)?;
-    read_with(bytes, &format!("{file}, {WEIGHTS}"), &layers)
+    let mut weights = read_with(bytes, &format!("{file}, {WEIGHTS}"), &layers)?;
+    weights.metadata.insert(KERAS_ARCHITECTURE.to_string(), config);
+    Ok(weights)
 }
 
 /// Reads a `.weights.h5` or `.h5` file.

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::file::WeightFile;
+use super::file::{Entry, WeightFile};
 use crate::error::Error;
+use crate::store::{Store, is_training_state};
 
 /// Metadata key of the groups: a JSON dictionary, layer to [`Place`].
 const GROUPS: &str = "keras_groups";
@@ -28,27 +29,27 @@ const DEEPEST: usize = 16;
 
 /// Names of the variables of a class, by the stem of its group's name, in Keras's order. Of fewer variables than names
 /// the first are meant (no bias).
-const VARIABLES: [(&[&str], &[&str]); 7] = [
+const VARIABLES: [(&[&str], &[&str]); 6] = [
     (
         &["conv1d", "conv2d", "conv3d", "dense", "einsum_dense", "depthwise_conv1d", "depthwise_conv2d"],
         &["kernel", "bias"],
     ),
     (&["conv1d_transpose", "conv2d_transpose", "conv3d_transpose"], &["kernel", "bias"]),
     (&["separable_conv1d", "separable_conv2d"], &["depthwise_kernel", "pointwise_kernel", "bias"]),
-    (&["layer_normalization", "group_normalization"], &["gamma", "beta"]),
     (&["embedding"], &["embeddings"]),
     (&["p_re_lu"], &["alpha"]),
     (&["lstm_cell", "gru_cell", "simple_rnn_cell"], &["kernel", "recurrent_kernel", "bias"]),
 ];
 
-/// Where variables stand that are not numbered by a list above: batch norms, which may lack the first two.
-const BATCH_NORM: [&str; 4] = ["gamma", "beta", "moving_mean", "moving_variance"];
+/// Where variables stand that are not numbered by a list above: batch norms, and of others the first two, which may be
+/// lacking.
+const NORM: [&str; 4] = ["gamma", "beta", "moving_mean", "moving_variance"];
 
 /// A layer of an architecture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layer {
     pub(super) name: String,
-    /// Of a batch norm, whether it has a scale and a shift.
+    /// Of a normalisation, whether it has a scale and a shift.
     pub(super) scale: bool,
     pub(super) center: bool,
     /// Of a depthwise convolution: output channels for each input channel.
@@ -71,10 +72,14 @@ pub(super) fn stem(group: &str) -> &str {
 /// A batch norm of three variables has no scale, as those of Keras's own applications, unless `layer` says otherwise.
 pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&Layer>) -> String {
     let names: Vec<&str> = match stem(group) {
+        "layer_normalization" | "group_normalization" => {
+            let (scale, center) = layer.map_or((true, true), |layer| (layer.scale, layer.center));
+            NORM.iter().zip([scale, center]).filter(|(_, has)| *has).map(|(name, _)| *name).collect()
+        }
         "batch_normalization" => {
             let (scale, center) = layer.map_or((count > 3, count > 2), |layer| (layer.scale, layer.center));
             let has = [scale, center, true, true];
-            BATCH_NORM.iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| *name).collect()
+            NORM.iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| *name).collect()
         }
         stem => {
             let known = VARIABLES.iter().find(|(stems, _)| stems.contains(&stem));
@@ -89,7 +94,7 @@ pub(super) fn variable(group: &str, index: usize, count: usize, layer: Option<&L
 
 /// Whether groups of this stem are of a class with known variables.
 pub(super) fn is_class(stem: &str) -> bool {
-    stem == "batch_normalization" || VARIABLES.iter().any(|(stems, _)| stems.contains(&stem))
+    stem.ends_with("_normalization") || VARIABLES.iter().any(|(stems, _)| stems.contains(&stem))
 }
 
 /// A class that has such variables, given with their numbers of axes.
@@ -130,6 +135,16 @@ pub(super) fn rank(variable: &str) -> usize {
     ];
     let known = ORDER.iter().position(|name| *name == variable);
     known.unwrap_or_else(|| ORDER.len() + variable.parse().unwrap_or(0))
+}
+
+/// The variables of each layer, in Keras's order.
+fn variables<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, Vec<&'n str>> {
+    let mut layers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (layer, variable) in names.filter_map(|name| name.rsplit_once('/')) {
+        layers.entry(layer).or_default().push(variable);
+    }
+    layers.values_mut().for_each(|variables| variables.sort_by_key(|variable| rank(variable)));
+    layers
 }
 
 /// Keras's `to_snake_case`, which makes group names of class names: `Conv2DTranspose` is `conv2d_transpose`.
@@ -200,6 +215,26 @@ impl WeightFile {
         let places = found.iter().map(|(group, layer)| (full(group), (group.clone(), layer.depth_multiplier)));
         self.set_groups(places.collect());
         Ok(self)
+    }
+
+    /// The tensors of a file of Keras, which only numbers the variables of a layer, under the names that `store` has for
+    /// them: a normalisation may be without a scale or without a shift.
+    pub(crate) fn with_variables_of(mut self, store: &Store) -> WeightFile {
+        if !self.metadata.contains_key(GROUPS) {
+            return self;
+        }
+        let names = store.entries().iter().map(|(name, _)| name.as_str());
+        let model = variables(names.filter(|name| !is_training_state(name)));
+        let mut renamed: Vec<[String; 2]> = Vec::new();
+        for (layer, own) in variables(self.names()) {
+            let names = model.get(layer).filter(|names| names.len() == own.len());
+            let pairs = own.iter().zip(names.into_iter().flatten()).filter(|(old, new)| old != new);
+            renamed.extend(pairs.map(|(old, new)| [old, new].map(|variable| format!("{layer}/{variable}"))));
+        }
+        let moved: Vec<(String, Entry)> =
+            renamed.into_iter().filter_map(|[old, new]| Some((new, self.entries.remove(&old)?))).collect();
+        self.entries.extend(moved);
+        self
     }
 
     /// Groups by the names of their layers, as far as they are known.

@@ -13,11 +13,11 @@
 //!
 //! In `g` groups a kernel sees a g-th of the channels, the depthwise convolution one; the axes move alike in all of
 //! them, also in a transposed convolution, since PyTorch stores the kernel of the convolution whose gradient it is.
-//! The number of axes tells the kinds apart, except embeddings: [`Layout::axes_in_file`] knows them by name. Optimizer
-//! moments have the shape of their parameter and follow it.
+//! Whether a tensor is a kernel its graph knows ([`Store::axes`](crate::Store::axes)), and of which kind the number of axes
+//! tells. Optimizer moments have the shape of their parameter and follow it.
 
 use crate::error::Error;
-use crate::store::kept_for;
+use crate::store::Axes;
 use crate::tensor::{Data, Tensor};
 use crate::types::Shape;
 
@@ -47,41 +47,32 @@ impl Layout {
             _ => None,
         }
     }
-    /// For the tensor `name` of `rank` axes: axis `i` in the file is axis `result[i]` here. A table of embeddings, or
-    /// of positions, is one whose layer is called so: `embedding.weight`, `embed_tokens.weight`, `pos_embed`.
-    pub(super) fn axes_in_file(self, name: &str, rank: usize) -> Vec<usize> {
-        let same = (0..rank).collect();
-        match (self, rank) {
-            (Layout::Native, _) | (Layout::Torch, 0 | 1 | 6..) => same,
-            (Layout::Torch, 2 | 3) if is_embedding(name) => same,
+    /// For a tensor of `rank` axes: axis `i` in the file is axis `result[i]` here.
+    pub(super) fn axes_in_file(self, axes: Axes, rank: usize) -> Vec<usize> {
+        match (self, axes, rank) {
+            (Layout::Native, ..) | (_, Axes::Plain, _) | (_, _, 0 | 1 | 6..) => (0..rank).collect(),
             // the last two axes come first, swapped
-            (Layout::Torch, _) => [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect(),
+            (Layout::Torch, Axes::Kernel, _) => [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect(),
         }
     }
-    /// The shape in the file of the tensor `name` that has `shape` here.
-    pub fn file_shape(self, name: &str, shape: &Shape) -> Shape {
-        Shape(self.axes_in_file(name, shape.rank()).iter().map(|&axis| shape.0[axis]).collect())
+    /// The shape in the file of a tensor that has `shape` here.
+    pub fn file_shape(self, axes: Axes, shape: &Shape) -> Shape {
+        Shape(self.axes_in_file(axes, shape.rank()).iter().map(|&axis| shape.0[axis]).collect())
     }
-    /// The tensor `name` as the file has it.
+    /// A tensor as the file has it.
     ///
     /// # Errors
     /// None in practice; the elements stay the same.
-    pub fn to_file(self, name: &str, tensor: &Tensor) -> Result<Tensor, Error> {
-        transpose(tensor, &self.axes_in_file(name, tensor.shape().rank()))
+    pub fn to_file(self, axes: Axes, tensor: &Tensor) -> Result<Tensor, Error> {
+        transpose(tensor, &self.axes_in_file(axes, tensor.shape().rank()))
     }
-    /// A file's tensor `name` as it is here.
+    /// A file's tensor as it is here.
     ///
     /// # Errors
     /// None in practice; the elements stay the same.
-    pub fn from_file(self, name: &str, tensor: &Tensor) -> Result<Tensor, Error> {
-        transpose(tensor, &inverse(&self.axes_in_file(name, tensor.shape().rank())))
+    pub fn from_file(self, axes: Axes, tensor: &Tensor) -> Result<Tensor, Error> {
+        transpose(tensor, &inverse(&self.axes_in_file(axes, tensor.shape().rank())))
     }
-}
-
-/// Whether a tensor is a table of embeddings, by its layer's name or its own.
-pub(super) fn is_embedding(name: &str) -> bool {
-    let parts = kept_for(name).unwrap_or(name).rsplit(['.', '/']);
-    parts.take(2).any(|part| part.to_ascii_lowercase().contains("embed"))
 }
 
 /// The permutation that undoes `axes`.
@@ -147,44 +138,42 @@ mod tests {
             }
         }
         let here = Tensor::f32([h, w, ci, co], here).unwrap();
-        let file = Layout::Torch.to_file("weight", &here).unwrap();
+        let file = Layout::Torch.to_file(Axes::Kernel, &here).unwrap();
         assert_eq!(file.shape(), &Shape::from([co, ci, h, w]));
-        assert_eq!(file.shape(), &Layout::Torch.file_shape("weight", here.shape()));
+        assert_eq!(file.shape(), &Layout::Torch.file_shape(Axes::Kernel, here.shape()));
         let at = ((4 * ci + 2) * h + 1) * w + 2; // [o, i, y, x] = [4, 2, 1, 2]
         assert_eq!(file.as_f32().unwrap()[at], value(1, 2, 2, 4));
-        assert_eq!(Layout::Torch.from_file("weight", &file).unwrap(), here);
-        assert_eq!(Layout::Native.to_file("weight", &here).unwrap(), here);
+        assert_eq!(Layout::Torch.from_file(Axes::Kernel, &file).unwrap(), here);
+        assert_eq!(Layout::Native.to_file(Axes::Kernel, &here).unwrap(), here);
     }
 
     #[test]
     fn a_linear_layer_is_transposed_and_a_vector_is_not() {
         let here = Tensor::f32([2, 3], vec![1., 2., 3., 4., 5., 6.]).unwrap();
-        let file = Layout::Torch.to_file("weight", &here).unwrap();
+        let file = Layout::Torch.to_file(Axes::Kernel, &here).unwrap();
         assert_eq!(file, Tensor::f32([3, 2], vec![1., 4., 2., 5., 3., 6.]).unwrap());
         let vector = Tensor::f32([3], vec![1., 2., 3.]).unwrap();
-        assert_eq!(Layout::Torch.to_file("weight", &vector).unwrap(), vector);
-        assert_eq!(Layout::Torch.to_file("weight", &Tensor::scalar(2.0)).unwrap(), Tensor::scalar(2.0));
+        assert_eq!(Layout::Torch.to_file(Axes::Kernel, &vector).unwrap(), vector);
+        assert_eq!(Layout::Torch.to_file(Axes::Kernel, &Tensor::scalar(2.0)).unwrap(), Tensor::scalar(2.0));
     }
 
     #[test]
     fn every_kind_of_kernel_has_pytorchs_axes() {
-        let cases: [(&str, &[usize], &[usize]); 6] = [
-            ("depthwise.weight", &[3, 3, 1, 8], &[8, 1, 3, 3]),
+        let cases: [(&str, Axes, &[usize], &[usize]); 5] = [
+            ("depthwise", Axes::Kernel, &[3, 3, 1, 8], &[8, 1, 3, 3]),
             // 4 channels to 6 in two groups, transposed: [kh, kw, out/2, in]
-            ("up.weight", &[2, 2, 3, 4], &[4, 3, 2, 2]),
-            ("conv1d.weight", &[5, 2, 7], &[7, 2, 5]),
-            ("conv3d.weight.exp_avg", &[1, 2, 3, 4, 5], &[5, 4, 1, 2, 3]),
-            ("embedding.weight.exp_avg", &[10, 4], &[10, 4]),
-            ("pos_embed", &[1, 16, 4], &[1, 16, 4]),
+            ("transposed", Axes::Kernel, &[2, 2, 3, 4], &[4, 3, 2, 2]),
+            ("along a sequence", Axes::Kernel, &[5, 2, 7], &[7, 2, 5]),
+            ("of volumes", Axes::Kernel, &[1, 2, 3, 4, 5], &[5, 4, 1, 2, 3]),
+            ("a table", Axes::Plain, &[10, 4], &[10, 4]),
         ];
-        for (name, here, file) in cases {
+        for (name, axes, here, file) in cases {
             let here = Shape::from(here);
-            assert_eq!(Layout::Torch.file_shape(name, &here).0, file, "{name}");
+            assert_eq!(Layout::Torch.file_shape(axes, &here).0, file, "{name}");
             let tensor = Tensor::f32(here.clone(), (0..here.elements()).map(|x| x as f32).collect()).unwrap();
-            let moved = Layout::Torch.to_file(name, &tensor).unwrap();
-            assert_eq!(Layout::Torch.from_file(name, &moved).unwrap(), tensor, "{name}");
+            let moved = Layout::Torch.to_file(axes, &tensor).unwrap();
+            assert_eq!(Layout::Torch.from_file(axes, &moved).unwrap(), tensor, "{name}");
         }
-        assert_eq!(Layout::Torch.file_shape("time_embed.0.weight", &Shape::from([2, 3])).0, [3, 2]);
     }
 
     #[test]

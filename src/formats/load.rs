@@ -15,9 +15,9 @@ use std::fmt;
 use super::file::WeightFile;
 use super::layout::Layout;
 use crate::error::{Error, nearest};
-use crate::store::{Store, is_training_state};
+use crate::store::{Axes, Store, is_training_state};
 use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::types::{Shape, TensorType};
 
 /// PyTorch counts batches per batch norm and never uses the count at a fixed momentum.
 const IGNORED: &str = "num_batches_tracked";
@@ -182,7 +182,7 @@ pub fn load_by_name(file: &WeightFile, store: &Store, options: &LoadOptions) -> 
             report.missing.push(Missing { name: name.clone(), near: None });
             continue;
         };
-        match fitting(file, source, name, layout, ty)? {
+        match fitting(file, source, (layout, store.axes(name)), ty)? {
             Ok(value) => values.push((name, value)),
             Err(reason) => report.mismatched.push(Mismatched { name: name.clone(), reason }),
         }
@@ -235,23 +235,33 @@ fn renamed<'f>(file: &'f WeightFile, options: &LoadOptions) -> Result<BTreeMap<S
 fn fitting(
     file: &WeightFile,
     source: &str,
-    name: &str,
-    layout: Layout,
+    (layout, axes): (Layout, Axes),
     ty: &TensorType,
 ) -> Result<Result<Tensor, String>, Error> {
-    let expected = layout.file_shape(name, &ty.shape);
+    let expected = layout.file_shape(axes, &ty.shape);
     let got = file.shape(source)?;
-    if *got != expected {
+    if !is_shape(got, &expected) {
         return Ok(Err(format!("must be {expected} ({}), got {got}", layout.describe())));
     }
     let value = match file.tensor(source) {
-        Ok(tensor) => layout.from_file(name, &tensor)?,
+        Ok(tensor) => layout.from_file(axes, &Tensor::new(expected, tensor.data().clone())?)?,
         Err(error) => return Ok(Err(format!("cannot be taken: {error}"))),
     };
     if value.dtype() == ty.dtype {
         Ok(Ok(value))
     } else {
         Ok(Err(format!("must hold {}, got {}", ty.dtype, value.dtype())))
+    }
+}
+
+/// Whether a file's tensor of the shape `got` is one of `expected`, which Keras's depthwise kernels `[rows, columns, channels,
+/// multiplier]` also are as `[rows, columns, 1, channels · multiplier]`.
+pub(crate) fn is_shape(got: &Shape, expected: &Shape) -> bool {
+    match (&got.0[..], &expected.0[..]) {
+        (&[rows, columns, 1, outputs], &[r, c, channels, multiplier]) => {
+            [rows, columns, outputs] == [r, c, channels.saturating_mul(multiplier)]
+        }
+        _ => got == expected,
     }
 }
 

@@ -13,7 +13,7 @@
 //! |---|---|---|---|---|
 //! | safetensors | yes | yes, with metadata and a checksum | as they are | nothing |
 //! | PyTorch state dict, since 1.6 | yes, without running anything | yes | PyTorch's | optimizer, schedules |
-//! | Keras 3 `.weights.h5`, `.keras` | yes | `.weights.h5` | Keras's | optimizer |
+//! | Keras 3 `.weights.h5`, `.keras` | yes | `.weights.h5` | Keras's | optimizer; the architecture is for `Model::load` |
 //! | Keras 2 `.h5` | yes | no | Keras's | optimizer, architecture |
 //! | NumPy `.npz` | yes, f64 as f32 | yes | as they are | metadata |
 //!
@@ -44,7 +44,9 @@ mod torch;
 
 pub use convention::Convention;
 pub use file::WeightFile;
+pub(crate) use hdf5::KERAS_ARCHITECTURE;
 pub use layout::Layout;
+pub(crate) use load::is_shape;
 pub use load::{LoadOptions, LoadReport, Mismatched, Missing, Restore, load_by_name};
 pub use storage::Storage;
 

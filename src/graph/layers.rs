@@ -35,12 +35,15 @@ pub struct PoolOptions {
     pub padding: Padding,
     /// Whether an average counts padded zeros (see [`Pool::count_padding`]).
     pub count_padding: bool,
+    /// Whether a last window that begins inside, or in the padding before, is kept though it ends outside. An average
+    /// never counts what lies beyond the padding.
+    pub ceil_mode: bool,
 }
 
 impl PoolOptions {
     /// A square window that steps by its size, without padding.
     pub fn square(size: usize) -> Self {
-        PoolOptions { size: [size; 2], stride: None, padding: Padding::Valid, count_padding: true }
+        PoolOptions { size: [size; 2], stride: None, padding: Padding::Valid, count_padding: true, ceil_mode: false }
     }
 }
 
@@ -91,23 +94,30 @@ impl Graph {
         bias.map_or(Ok(y), |b| self.add_values(y, b))
     }
 
-    fn pool(&self, x: Value, options: PoolOptions) -> Result<Pool, Error> {
+    /// The windows, and by how much the last ones reach over the padding below and at the right.
+    fn pool(&self, x: Value, options: PoolOptions) -> Result<(Pool, [usize; 2]), Error> {
         let shape = self.expect_type(x, "pool")?.shape;
         let stride = options.stride.unwrap_or(options.size);
-        let padding = [0, 1].map(|axis| {
+        let (mut padding, mut over) = ([[0; 2]; 2], [0; 2]);
+        for axis in [0, 1] {
             let window = Window { size: options.size[axis], stride: stride[axis], dilation: 1 };
-            options.padding.resolve(axis, shape.0.get(axis + 1).copied().unwrap_or(1), window)
-        });
+            let input = shape.0.get(axis + 1).copied().unwrap_or(1);
+            padding[axis] = options.padding.resolve(axis, input, window);
+            if options.ceil_mode {
+                over[axis] = window.overhang(input, padding[axis]);
+            }
+        }
         let reach = padded(&shape, padding);
         let stride = [0, 1].map(|axis| stride[axis].min(reach[axis]));
-        Ok(Pool { size: options.size, stride, padding, count_padding: options.count_padding })
+        Ok((Pool { size: options.size, stride, padding, count_padding: options.count_padding }, over))
     }
     /// Maximum over windows of an NHWC tensor.
     ///
     /// # Errors
     /// [`Error::Operands`].
     pub fn max_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value, Error> {
-        let pool = self.pool(x, options)?;
+        let (mut pool, over) = self.pool(x, options)?;
+        (0..2).for_each(|axis| pool.padding[axis][1] += over[axis]);
         self.op(Op::MaxPool(pool), &[x])
     }
     /// Mean over windows of an NHWC tensor.
@@ -115,7 +125,17 @@ impl Graph {
     /// # Errors
     /// [`Error::Operands`].
     pub fn avg_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value, Error> {
-        let pool = self.pool(x, options)?;
+        let (mut pool, over) = self.pool(x, options)?;
+        let mut x = x;
+        if over != [0; 2] {
+            // zeros that count are pixels like others; what windows reach over does not count
+            if pool.count_padding && pool.padding != [[0; 2]; 2] {
+                x = self.zero_pad2d(x, pool.padding)?;
+                pool.padding = [[0; 2]; 2];
+            }
+            pool.count_padding = false;
+            (0..2).for_each(|axis| pool.padding[axis][1] += over[axis]);
+        }
         self.op(Op::AvgPool(pool), &[x])
     }
     /// Mean over all pixels: `[n, h, w, c] → [n, c]`.
@@ -127,10 +147,10 @@ impl Graph {
     }
 
     /// Training batch norm over all axes but the last; updates the two running buffers at the end of
-    /// a run.
+    /// a run. Where they have an update already, as of the first call of a shared norm, this one goes on from it.
     ///
     /// # Errors
-    /// [`Error::Operands`]; [`Error::DuplicateName`] when the running statistics already have an update.
+    /// [`Error::Operands`].
     pub fn batch_norm(
         &mut self,
         x: Value,
@@ -139,9 +159,10 @@ impl Graph {
         running: [Value; 2],
         attributes: BatchNorm,
     ) -> Result<Normalized, Error> {
-        let id = self.add(Op::BatchNorm(attributes), &[x, gamma, beta, running[0], running[1]], "")?;
-        self.set_update(running[0], id.result(3))?;
-        self.set_update(running[1], id.result(4))?;
+        let [mean, var] = running.map(|state| self.updated(state));
+        let id = self.add(Op::BatchNorm(attributes), &[x, gamma, beta, mean, var], "")?;
+        self.replace_update(running[0], id.result(3))?;
+        self.replace_update(running[1], id.result(4))?;
         Ok(Normalized {
             y: id.result(0),
             mean: id.result(1),

@@ -334,6 +334,19 @@ impl Graph {
         }
         self.push_update(state, value)
     }
+    /// What a state will be at the end of a run, as far as is known.
+    fn updated(&self, state: Value) -> Value {
+        self.updates.iter().find(|&&(s, _)| s == state.node).map_or(state, |&(_, value)| value)
+    }
+    /// [`Graph::set_update`] in place of the one before, if there is one.
+    fn replace_update(&mut self, state: Value, value: Value) -> Result<(), Error> {
+        let before = self.updates.iter().position(|&(s, _)| s == state.node);
+        self.push_update(state, value)?;
+        if let Some(before) = before {
+            self.updates.swap_remove(before);
+        }
+        Ok(())
+    }
     /// [`Graph::set_update`] of a state that is known to have none.
     fn push_update(&mut self, state: Value, value: Value) -> Result<(), Error> {
         self.expect_value(state, "update")?;

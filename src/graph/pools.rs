@@ -24,12 +24,14 @@ pub struct Pool1dOptions {
     pub padding: Padding1d,
     /// Whether an average counts padded zeros (see [`crate::ops::Pool::count_padding`]).
     pub count_padding: bool,
+    /// As [`PoolOptions::ceil_mode`].
+    pub ceil_mode: bool,
 }
 
 impl Pool1dOptions {
     /// A window that steps by its size, without padding.
     pub fn new(size: usize) -> Self {
-        Pool1dOptions { size, stride: None, padding: Padding1d::Valid, count_padding: true }
+        Pool1dOptions { size, stride: None, padding: Padding1d::Valid, count_padding: true, ceil_mode: false }
     }
     fn of_row(self) -> PoolOptions {
         let window = Window { size: self.size, stride: 1, dilation: 1 };
@@ -38,6 +40,7 @@ impl Pool1dOptions {
             stride: Some([1, self.stride.unwrap_or(self.size)]),
             padding: self.padding.of_row(window),
             count_padding: self.count_padding,
+            ceil_mode: self.ceil_mode,
         }
     }
 }

@@ -16,9 +16,15 @@ pub struct ActivationConfig {
     function: Function,
     /// A layer of the function's own name, where Keras has one, and not `Activation`.
     own: bool,
+    /// The axis that the function is along, if it is not that of the channels.
+    #[serde(default)]
+    axis: Option<isize>,
 }
 
 impl ActivationConfig {
+    fn own(function: Function) -> Self {
+        ActivationConfig { function, own: true, axis: None }
+    }
     pub(super) fn function(&self) -> Function {
         self.function
     }
@@ -55,7 +61,7 @@ macro_rules! functions {
             }
             impl From<$marker> for Kind {
                 fn from(_: $marker) -> Self {
-                    ActivationConfig { function: $function, own: true }.into()
+                    ActivationConfig::own($function).into()
                 }
             }
         )*
@@ -88,9 +94,62 @@ functions! {
     Softsign(SoftsignMarker, Function::Softsign);
     /// `x·tanh(softplus(x))` (Misra 2019).
     Mish(MishMarker, Function::Mish);
-    /// `eˣ / Σ eˣ` over channels.
+    /// `x`: in the place of a layer that is taken out.
+    Identity(IdentityMarker, Function::Identity);
+}
+
+macro_rules! row_functions {
+    ($($(#[$doc:meta])* $name:ident($marker:ident, $function:expr);)*) => {
+        $(
+            #[doc(hidden)]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $marker {
+                axis: Option<isize>,
+            }
+
+            $(#[$doc])*
+            ///
+            /// ```
+            #[doc = concat!("use outrigger::nn::{Input, ", stringify!($name), "};")]
+            ///
+            /// let x = Input::torch("scores", [8, 4, 4]);
+            #[doc = concat!("assert_eq!(", stringify!($name), "::new().call(&x)?.shape(), [8, 4, 4]);")]
+            #[doc = concat!("assert_eq!(", stringify!($name), "::new().axis(-1).call(&x)?.shape(), [8, 4, 4]);")]
+            /// # Ok::<(), outrigger::Error>(())
+            /// ```
+            pub type $name = Layer<$marker>;
+
+            impl $name {
+                /// The function as a layer, over channels: the first axis of the shape in PyTorch's form, the last one
+                /// in Keras's.
+                pub fn new() -> Self {
+                    Layer::of($marker { axis: None })
+                }
+                /// Along another axis: PyTorch's `dim`, Keras's `axis`. The batch counts as axis 0, and -1 is the last.
+                #[doc(alias = "dim")]
+                pub fn axis(mut self, axis: isize) -> Self {
+                    self.config.axis = Some(axis);
+                    self
+                }
+            }
+            impl Default for $name {
+                fn default() -> Self {
+                    $name::new()
+                }
+            }
+            impl From<$marker> for Kind {
+                fn from(marker: $marker) -> Self {
+                    ActivationConfig { axis: marker.axis, ..ActivationConfig::own($function) }.into()
+                }
+            }
+        )*
+    };
+}
+
+row_functions! {
+    /// `eˣ / Σ eˣ` along an axis.
     Softmax(SoftmaxMarker, Function::Softmax);
-    /// `x - ln Σ eˣ` over channels.
+    /// `x - ln Σ eˣ` along an axis.
     LogSoftmax(LogSoftmaxMarker, Function::LogSoftmax);
 }
 
@@ -112,14 +171,20 @@ pub type Activation = Layer<ActivationConfig>;
 impl Activation {
     /// The function as a layer.
     pub fn new(function: Function) -> Self {
-        Layer::of(ActivationConfig { function, own: false })
+        Layer::of(ActivationConfig { own: false, ..ActivationConfig::own(function) })
     }
 }
 
 impl Config for ActivationConfig {
     fn class(&self, form: Form) -> &'static str {
         let keras = match self.function {
-            Function::Relu | Function::LeakyRelu { .. } | Function::Elu { .. } | Function::Softmax if self.own => {
+            Function::Relu
+            | Function::LeakyRelu { .. }
+            | Function::Elu { .. }
+            | Function::Softmax
+            | Function::Identity
+                if self.own =>
+            {
                 self.function.class()
             }
             _ => "Activation",
@@ -127,7 +192,7 @@ impl Config for ActivationConfig {
         form.pick(self.function.class(), keras)
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
-        self.function.build(b, one(x)?)
+        self.function.build(b, one(x)?, self.axis)
     }
 }
 
@@ -155,7 +220,7 @@ impl LeakyReLU {
 
 impl From<LeakyReluMarker> for Kind {
     fn from(LeakyReluMarker(slope): LeakyReluMarker) -> Self {
-        ActivationConfig { function: Function::LeakyRelu { slope }, own: true }.into()
+        ActivationConfig::own(Function::LeakyRelu { slope }).into()
     }
 }
 
@@ -183,7 +248,7 @@ impl ELU {
 
 impl From<EluMarker> for Kind {
     fn from(EluMarker(alpha): EluMarker) -> Self {
-        ActivationConfig { function: Function::Elu { alpha }, own: true }.into()
+        ActivationConfig::own(Function::Elu { alpha }).into()
     }
 }
 

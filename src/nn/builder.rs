@@ -131,6 +131,26 @@ impl<'g> Builder<'g> {
     pub(super) fn of_plain(&self, value: Value) -> Placed {
         Placed { value, channels_first: false }
     }
+    /// Where an axis of the user's shape lies in memory. The batch counts as axis 0 and -1 is the last axis, as in both
+    /// frameworks.
+    pub(super) fn axis(&self, x: &Placed, axis: isize) -> Result<usize, Error> {
+        let rank = self.graph.expect_type(x.value, "layer")?.shape.rank();
+        let at = if axis < 0 { rank.checked_add_signed(axis) } else { usize::try_from(axis).ok() };
+        match at.filter(|at| (1..rank).contains(at)) {
+            Some(1) if x.channels_first => Ok(rank - 1),
+            Some(at) if x.channels_first => Ok(at - 1),
+            Some(at) => Ok(at),
+            None if rank < 2 => Err(refused(format!("has no axis besides the batch, asked for {axis}"))),
+            None => {
+                let last = rank - 1;
+                Err(refused(format!("has the axes 1 to {last} besides the batch, or -{last} to -1; asked for {axis}")))
+            }
+        }
+    }
+    /// The user's axis of channels, which [`Builder::axis`] takes.
+    pub(super) fn channel_axis(&self) -> isize {
+        self.form.pick(1, -1)
+    }
     /// All operands with axes in the order of the first's.
     pub(super) fn alike(&mut self, x: &[Placed]) -> Result<Vec<Value>, Error> {
         let first = x.first().is_some_and(|p| p.channels_first);
@@ -140,7 +160,7 @@ impl<'g> Builder<'g> {
     /// Lets training make `l1 · Σ |w| + l2 · Σ w²` small.
     pub(super) fn penalise(&mut self, weight: Value, factors: [f32; 2]) {
         let known = self.penalties.iter().any(|&(penalised, _)| penalised == weight);
-        if factors != [0.0; 2] && self.learns() && !known {
+        if factors != [0.0; 2] && self.trainable && !known {
             self.penalties.push((weight, factors));
         }
     }

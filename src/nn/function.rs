@@ -63,10 +63,12 @@ pub enum Function {
     Softmax,
     /// `x - ln Σ eˣ` over channels, as [`Function::Softmax`].
     LogSoftmax,
+    /// `x`
+    Identity,
 }
 
 /// Names as `keras.activations` and `torch.nn.functional` have them; the first of a function is what it prints as.
-const NAMES: [(&str, Function); 21] = [
+const NAMES: [(&str, Function); 23] = [
     ("relu", Function::Relu),
     ("relu6", Function::Relu6),
     ("leaky_relu", Function::LeakyRelu { slope: 0.2 }),
@@ -88,6 +90,8 @@ const NAMES: [(&str, Function); 21] = [
     ("mish", Function::Mish),
     ("softmax", Function::Softmax),
     ("log_softmax", Function::LogSoftmax),
+    ("linear", Function::Identity),
+    ("identity", Function::Identity),
 ];
 
 impl FromStr for Function {
@@ -132,10 +136,13 @@ impl Function {
             Function::Mish => "Mish",
             Function::Softmax => "Softmax",
             Function::LogSoftmax => "LogSoftmax",
+            Function::Identity => "Identity",
         }
     }
 
-    pub(super) fn build(self, b: &mut Builder<'_>, x: Placed) -> Result<Placed, Error> {
+    /// Adds the function; one of rows is along `axis`, or else along the channels.
+    pub(super) fn build(self, b: &mut Builder<'_>, x: Placed, axis: Option<isize>) -> Result<Placed, Error> {
+        let channels = b.channel_axis();
         let g = &mut *b.graph;
         let value = match self {
             Function::Relu => g.relu(x.value),
@@ -153,15 +160,16 @@ impl Function {
             Function::Softplus => g.softplus(x.value),
             Function::Softsign => g.softsign(x.value),
             Function::Mish => g.mish(x.value),
-            Function::Softmax | Function::LogSoftmax => return self.over_channels(b, x),
+            Function::Identity => Ok(x.value),
+            Function::Softmax | Function::LogSoftmax => {
+                let axis = b.axis(&x, axis.unwrap_or(channels))?;
+                if self == Function::Softmax {
+                    b.graph.softmax(x.value, axis)
+                } else {
+                    b.graph.log_softmax(x.value, axis)
+                }
+            }
         };
         value.map(|value| Placed { value, ..x })
-    }
-
-    fn over_channels(self, b: &mut Builder<'_>, x: Placed) -> Result<Placed, Error> {
-        let x = b.images(x)?;
-        let last = b.graph.expect_type(x, "softmax")?.shape.rank().saturating_sub(1);
-        let y = if self == Function::Softmax { b.graph.softmax(x, last)? } else { b.graph.log_softmax(x, last)? };
-        b.of_images(y)
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! What a layer of ours cannot do as Keras does it is an error that names the layer and the option, never left out.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 
@@ -33,8 +34,8 @@ use options::Options;
 
 impl Network {
     /// The network of an architecture that Keras 3 wrote: the text of `model.to_json()`, or `config.json` out of a
-    /// `.keras` file. Functional and sequential models of the layers that there are here; layers keep their names, so
-    /// that weights fit by name. Data types are ignored, since all is computed in f32, and so is how the model was
+    /// `.keras` file. Functional and sequential models of the layers that there are here, and of such models; layers keep
+    /// their names, so that weights fit by name. Data types are ignored, since all is computed in f32, and so is how the model was
     /// compiled.
     ///
     /// ```
@@ -58,14 +59,33 @@ impl Network {
         let whole: Value =
             serde_json::from_str(text).map_err(|error| misfit("architecture", format!("no JSON: {error}")))?;
         let config = object(&whole, "config", "architecture")?;
-        let name = config.get("name").and_then(Value::as_str).unwrap_or("model");
         match whole.get("class_name").and_then(Value::as_str) {
-            Some("Functional" | "Model") => functional(name, config),
-            Some("Sequential") => sequential(name, config),
+            Some(class) if is_model(class) => {
+                // a model that is called twice by one that is called twice, and so on, is short to write
+                let within = Within { prefix: String::new(), left: &Cell::new(text.len()) };
+                model(class, config, &within)
+            }
             Some(other) => Err(misfit("class_name", format!("is \"{other}\"; Functional and Sequential are read"))),
             None => Err(misfit("class_name", "is missing: this is no architecture of Keras")),
         }
     }
+}
+
+fn is_model(class: &str) -> bool {
+    matches!(class, "Functional" | "Model" | "Sequential")
+}
+
+/// Where a model is.
+struct Within<'l> {
+    /// What the names of its layers begin with.
+    prefix: String,
+    /// How many layers models may still call.
+    left: &'l Cell<usize>,
+}
+
+fn model(class: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
+    let name = config.get("name").and_then(Value::as_str).unwrap_or("model");
+    if class == "Sequential" { sequential(name, config, within) } else { functional(name, config, within) }
 }
 
 fn object<'v>(value: &'v Value, key: &str, place: &str) -> Result<&'v Map<String, Value>, Error> {
@@ -105,12 +125,47 @@ impl<'v> Entry<'v> {
         };
         input(&self.name, shape, self.config.get("dtype"), &self.place)
     }
-    fn definition(&self) -> Result<Definition, Error> {
+    /// The layer, or the model, whose layers have its name before their own, as in Keras's files of weights.
+    fn part<'l>(&self, within: &Within<'l>) -> Result<Part<'l>, Error> {
         let options = Options::new(&self.place, self.config);
         let trainable = options.flag("trainable", true)?;
+        let name = format!("{}{}", within.prefix, self.name);
+        if is_model(self.class) {
+            let inner = Within { prefix: format!("{name}/"), left: within.left };
+            let network = model(self.class, self.config, &inner);
+            let mut network = network.map_err(|error| at_place(error, &self.place))?;
+            if !trainable {
+                network.freeze("*");
+            }
+            return Ok(Part::Model(network, within.left));
+        }
         let kind = kind(self.class, &options)?;
         options.finish()?;
-        Ok(Definition { id: unique(), name: Some(self.name.clone()), trainable, kind })
+        Ok(Part::Layer(Definition { id: unique(), name: Some(name), trainable, kind }))
+    }
+}
+
+/// What is called in a model.
+enum Part<'l> {
+    Input,
+    Layer(Definition),
+    Model(Network, &'l Cell<usize>),
+}
+
+impl Part<'_> {
+    fn call(&self, operands: Vec<Symbol>, place: &str) -> Result<Symbol, Error> {
+        let made = match self {
+            Part::Input => return Err(misfit(place, "is an input and is called")),
+            Part::Layer(definition) => Symbol::made_by(definition.clone(), operands, true, Location::caller()),
+            Part::Model(network, left) => {
+                let rest = left.get().checked_sub(network.calls().len());
+                left.set(rest.ok_or_else(|| misfit(place, "makes more calls of layers than its text has characters"))?);
+                network.only_output(operands, Location::caller())
+            }
+        };
+        let made = made.map_err(|error| at_place(error, place))?;
+        check_size(&made, place)?;
+        Ok(made)
     }
 }
 
@@ -130,15 +185,8 @@ fn input(name: &str, shape: &[Value], dtype: Option<&Value>, place: &str) -> Res
     Ok(symbol)
 }
 
-fn call(definition: &Definition, operands: Vec<Symbol>, place: &str) -> Result<Symbol, Error> {
-    let made = Symbol::made_by(definition.clone(), operands, true, Location::caller());
-    let made = made.map_err(|error| at_place(error, place))?;
-    check_size(&made, place)?;
-    Ok(made)
-}
-
 /// Layers one after the other.
-fn sequential(name: &str, config: &Map<String, Value>) -> Result<Network, Error> {
+fn sequential(name: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
     let mut first: Option<Symbol> = None;
     let mut last: Option<Symbol> = None;
     for (at, value) in list(config, "layers", "config")?.iter().enumerate() {
@@ -161,7 +209,7 @@ fn sequential(name: &str, config: &Map<String, Value>) -> Result<Network, Error>
             }
         };
         first.get_or_insert_with(|| operand.clone());
-        last = Some(call(&entry.definition()?, vec![operand], &entry.place)?);
+        last = Some(entry.part(within)?.call(vec![operand], &entry.place)?);
     }
     match (first, last) {
         (Some(first), Some(last)) => Network::new(name, &first, &last),
@@ -179,23 +227,23 @@ struct Call<'v> {
     place: &'v str,
 }
 
-fn functional(name: &str, config: &Map<String, Value>) -> Result<Network, Error> {
+fn functional(name: &str, config: &Map<String, Value>, within: &Within<'_>) -> Result<Network, Error> {
     let values = list(config, "layers", "config")?;
     let entries = values.iter().enumerate().map(|(at, value)| Entry::of(at, value)).collect::<Result<Vec<_>, _>>()?;
     let mut calls: HashMap<Tensor, Call<'_>> = HashMap::new();
     let mut made: HashMap<Tensor, Symbol> = HashMap::new();
-    let mut definitions: Vec<Option<Definition>> = Vec::with_capacity(entries.len());
+    let mut parts: Vec<Part<'_>> = Vec::with_capacity(entries.len());
     let mut seen = HashSet::new();
     for (at, entry) in entries.iter().enumerate() {
         if !seen.insert(&entry.name) {
             return Err(misfit(&entry.place, "there is a layer of this name before it"));
         }
         if entry.class == "InputLayer" {
-            definitions.push(None);
+            parts.push(Part::Input);
             made.insert((entry.name.clone(), 0), entry.input()?);
             continue;
         }
-        definitions.push(Some(entry.definition()?));
+        parts.push(entry.part(within)?);
         for (number, node) in
             list(entry.value.as_object().unwrap_or(config), "inbound_nodes", &entry.place)?.iter().enumerate()
         {
@@ -206,7 +254,7 @@ fn functional(name: &str, config: &Map<String, Value>) -> Result<Network, Error>
     let ends = |key: &str| tensors(config.get(key).unwrap_or(&Value::Null), key);
     let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
     for output in &outputs {
-        make(output, &calls, &definitions, &mut made)?;
+        make(output, &calls, &parts, &mut made)?;
     }
     let found = |what: &str, all: &[Tensor]| -> Result<Vec<Symbol>, Error> {
         let one = |tensor: &Tensor| made.get(tensor).cloned().ok_or_else(|| misfit(what, absent(tensor)));
@@ -225,7 +273,7 @@ fn absent((layer, number): &Tensor) -> String {
 fn make(
     output: &Tensor,
     calls: &HashMap<Tensor, Call<'_>>,
-    definitions: &[Option<Definition>],
+    parts: &[Part<'_>],
     made: &mut HashMap<Tensor, Symbol>,
 ) -> Result<(), Error> {
     let mut open = vec![output.clone()];
@@ -240,10 +288,7 @@ fn make(
         let missing: Vec<Tensor> = missing.cloned().collect();
         if missing.is_empty() {
             let operands = call.operands.iter().filter_map(|operand| made.get(operand).cloned()).collect();
-            let Some(Some(definition)) = definitions.get(call.entry) else {
-                return Err(misfit(call.place, "is an input and is called"));
-            };
-            let symbol = self::call(definition, operands, call.place)?;
+            let symbol = parts.get(call.entry).unwrap_or(&Part::Input).call(operands, call.place)?;
             made.insert(tensor, symbol);
             open.pop();
         } else if begun.insert(tensor) {

@@ -1,9 +1,11 @@
 //! Layers that join several tensors.
 
+use serde::{Deserialize, Serialize};
+
 use super::builder::{Builder, Placed, refused};
 use super::form::Form;
 use super::kind::Config;
-use super::layer::plain_layers;
+use super::layer::{Layer, plain_layers};
 use crate::error::Error;
 use crate::graph::{Graph, Value};
 
@@ -58,17 +60,45 @@ plain_layers! {
     /// # Ok::<(), outrigger::Error>(())
     /// ```
     Maximum(MaximumConfig);
-    /// Tensors side by side along their channels: the first axis of an image's shape in PyTorch's form, the last in
-    /// Keras's.
-    ///
-    /// ```
-    /// use outrigger::nn::{Concatenate, Input};
-    ///
-    /// let (a, b) = (Input::torch("a", [16, 8, 8]), Input::torch("b", [8, 8, 8]));
-    /// assert_eq!(Concatenate::new().call([&a, &b])?.shape(), [24, 8, 8]);
-    /// # Ok::<(), outrigger::Error>(())
-    /// ```
-    Concatenate(ConcatenateConfig);
+}
+
+/// Options of [`Concatenate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConcatenateConfig {
+    /// That of the channels if there is none.
+    #[serde(default)]
+    axis: Option<isize>,
+}
+
+/// Tensors side by side along an axis.
+///
+/// ```
+/// use outrigger::nn::{Concatenate, Input};
+///
+/// let (a, b) = (Input::torch("a", [16, 8, 8]), Input::torch("b", [8, 8, 8]));
+/// assert_eq!(Concatenate::new().call([&a, &b])?.shape(), [24, 8, 8]);
+/// assert_eq!(Concatenate::new().axis(-1).call([&a, &a])?.shape(), [16, 8, 16]);
+/// # Ok::<(), outrigger::Error>(())
+/// ```
+pub type Concatenate = Layer<ConcatenateConfig>;
+
+impl Concatenate {
+    /// Along the channels: the first axis of the shape in PyTorch's form, the last in Keras's.
+    pub fn new() -> Self {
+        Layer::of(ConcatenateConfig::default())
+    }
+    /// Along another axis: PyTorch's `dim`, Keras's `axis`. The batch counts as axis 0, and -1 is the last.
+    #[doc(alias = "dim")]
+    pub fn axis(mut self, axis: isize) -> Self {
+        self.config.axis = Some(axis);
+        self
+    }
+}
+
+impl Default for Concatenate {
+    fn default() -> Self {
+        Concatenate::new()
+    }
 }
 
 /// What `join` makes of the first two operands, then of that and the third, and so on.
@@ -148,12 +178,8 @@ impl Config for ConcatenateConfig {
         if x.len() < 2 {
             return Err(needs_two(x.len()));
         }
-        let mut values = Vec::with_capacity(x.len());
-        for &operand in x {
-            values.push(b.images(operand)?);
-        }
-        let rank = b.graph.expect_type(values[0], "concatenate")?.shape.rank();
-        let y = b.graph.concat(&values, rank - 1)?;
-        b.of_images(y)
+        let axis = b.axis(&x[0], self.axis.unwrap_or(b.channel_axis()))?;
+        let values = b.alike(x)?;
+        Ok(Placed { value: b.graph.concat(&values, axis)?, ..x[0] })
     }
 }

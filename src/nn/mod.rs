@@ -75,8 +75,8 @@ mod weights;
 mod windows;
 
 pub use activation::{
-    Activation, ELU, GELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU, SiLU,
-    Sigmoid, Softmax, Softplus, Softsign, Swish, Tanh,
+    Activation, ELU, GELU, Hardsigmoid, Hardswish, Identity, LeakyReLU, LogSoftmax, Mish, PReLU, ReLU, ReLU6, SELU,
+    SiLU, Sigmoid, Softmax, Softplus, Softsign, Swish, Tanh,
 };
 pub use builder::Mode;
 pub use conv::{Conv1D, Conv1d, Conv2D, Conv2d, DepthwiseConv2D, DepthwiseConv2d};
@@ -104,7 +104,7 @@ pub use residual::Residual;
 pub(crate) use residual::sum;
 pub use sample_norm::{GroupNorm, GroupNormalization, InstanceNorm2d, LayerNorm, LayerNormalization};
 pub use sequential::Sequential;
-pub use shape::{Flatten, Permute, Reshape};
+pub use shape::{Extents, Flatten, Permute, Reshape};
 pub use summary::{Summary, SummaryRow};
 pub use symbol::{Input, Symbol, Symbols};
 pub use windows::{Pair, Single};

@@ -50,10 +50,13 @@ impl Network {
             return refuse(format!("one network has one form, got {form:?} and {:?}", other.form()));
         }
         let listed: HashSet<u64> = inputs.iter().map(|input| input.0.order).collect();
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let Maker::Input(name) = &input.0.maker else {
                 return refuse(format!("{input:?} is made by a layer; list what Input made"));
             };
+            if inputs[..at].iter().any(|before| before.0.order == input.0.order) {
+                return refuse(format!("the input \"{name}\" is listed twice"));
+            }
             if !calls.iter().any(|call| call.0.order == input.0.order) {
                 return refuse(format!("no output depends on the input \"{name}\""));
             }
@@ -73,6 +76,7 @@ impl Network {
     ///
     /// # Errors
     /// Those of the module's forward pass and of [`Network::new`].
+    #[track_caller]
     pub fn of(module: &(impl Module + ?Sized), input: Symbol) -> Result<Network, Error> {
         let Maker::Input(name) = &input.0.maker else {
             let reason = format!("{input:?} is made by a layer; give what Input made");
@@ -84,7 +88,8 @@ impl Network {
         Network::new(&module.class(), &input, &output)
     }
 
-    /// Calls the network on other symbols, as one calls a layer: its outputs for these inputs, with its own weights.
+    /// Calls the network on other symbols, as one calls a layer: its outputs for these inputs, with its own weights. In
+    /// PyTorch's form its layers keep their names, behind the network's own.
     ///
     /// ```
     /// use outrigger::nn::{Concatenate, Input, Linear, Network};
@@ -94,7 +99,9 @@ impl Network {
     /// let (left, right) = (Input::torch("left", [8]), Input::torch("right", [8]));
     /// let both = [tower.apply(&left)?, tower.apply(&right)?].concat();
     /// let twins = Network::new("twins", [&left, &right], &Concatenate::new().call(&both)?)?;
-    /// assert_eq!(twins.graph(2, outrigger::nn::Mode::Train)?.parameters().count(), 2);
+    /// let graph = twins.graph(2, outrigger::nn::Mode::Train)?;
+    /// assert_eq!(graph.parameters().count(), 2);
+    /// assert!(graph.source("tower.dense.weight").is_ok());
     /// # Ok::<(), outrigger::Error>(())
     /// ```
     ///
@@ -102,12 +109,16 @@ impl Network {
     /// [`Error::Network`] for another number of inputs; [`Error::Layer`] when a layer does not take them.
     #[track_caller]
     pub fn apply(&self, inputs: impl Symbols) -> Result<Vec<Symbol>, Error> {
-        let inputs = inputs.symbols();
+        let (given, paths) = (inputs.symbols(), Paths::of(self, ""));
+        let inside: Vec<Symbol> = given.iter().map(|input| input.inside(&self.name, &paths)).collect();
+        let outputs = self.applied(inside, Location::caller())?.into_iter().zip(given.iter().cycle());
+        Ok(outputs.map(|(output, input)| output.of_module(self.name.clone(), paths.clone(), input)).collect())
+    }
+    fn applied(&self, inputs: Vec<Symbol>, site: &Location<'_>) -> Result<Vec<Symbol>, Error> {
         if inputs.len() != self.inputs.len() {
             let reason = format!("takes {} inputs, got {}", self.inputs.len(), inputs.len());
             return Err(Error::Network { name: self.name.clone(), reason });
         }
-        let site = Location::caller();
         let given = self.inputs.iter().map(|input| input.0.order).zip(inputs);
         let mut made: HashMap<u64, Symbol> = given.collect();
         for call in &self.calls {
@@ -117,12 +128,24 @@ impl Network {
                 (Maker::Layer { definition, listed }, _) => {
                     Symbol::made_by(self.settled(definition), operands, *listed, site)?
                 }
-                (Maker::Module { .. }, Some(value)) => value.clone(),
+                (Maker::Module { class, paths }, Some(value)) => {
+                    value.clone().of_module(class.clone(), paths.clone(), value)
+                }
                 (Maker::Input(_) | Maker::Module { .. }, _) => continue,
             };
             made.insert(call.0.order, symbol);
         }
         Ok(self.outputs.iter().filter_map(|output| made.get(&output.0.order).cloned()).collect())
+    }
+
+    pub(super) fn only_output(&self, inputs: Vec<Symbol>, site: &Location<'_>) -> Result<Symbol, Error> {
+        match &self.applied(inputs, site)?[..] {
+            [output] => Ok(output.clone()),
+            outputs => {
+                let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());
+                Err(Error::Network { name: self.name.clone(), reason })
+            }
+        }
     }
 
     /// Gives the network another name.
@@ -205,9 +228,17 @@ impl Network {
     /// [`Error::Option`] for an empty batch; [`Error::DuplicateName`] for inputs or outputs of one name; those of the
     /// graph's methods, naming the layer.
     pub fn graph(&self, batch: usize, mode: Mode) -> Result<Graph, Error> {
+        self.graph_of(batch, mode, mode == Mode::Train)
+    }
+    /// The forward pass, with the output [`PENALTY`] if it is `penalised`: for a loss, which Keras has with it in
+    /// evaluation too.
+    ///
+    /// # Errors
+    /// Those of [`Network::graph`].
+    pub(crate) fn graph_of(&self, batch: usize, mode: Mode, penalised: bool) -> Result<Graph, Error> {
         let purpose = if mode == Mode::Train { "train" } else { "eval" };
         let mut graph = Graph::new(format!("{}_{purpose}", self.name));
-        let (outputs, penalty) = self.add_to(&mut graph, batch, mode)?;
+        let (outputs, penalty) = self.add_to(&mut graph, batch, mode, penalised)?;
         if let Some(penalty) = penalty {
             graph.set_output(PENALTY, penalty)?;
         }
@@ -217,7 +248,8 @@ impl Network {
         Ok(graph)
     }
 
-    /// Adds the network to a graph: the values of its outputs, and what regularised weights add to the loss.
+    /// Adds the network to a graph: the values of its outputs, and what regularised weights add to the loss if it is
+    /// `penalised`.
     ///
     /// # Errors
     /// Those of [`Network::graph`].
@@ -226,6 +258,7 @@ impl Network {
         graph: &mut Graph,
         batch: usize,
         mode: Mode,
+        penalised: bool,
     ) -> Result<(Vec<Value>, Option<Value>), Error> {
         if batch == 0 {
             let reason = "a batch holds at least one sample".to_string();
@@ -248,7 +281,7 @@ impl Network {
             };
             values.insert(call.0.order, value);
         }
-        let penalty = builder.penalty()?;
+        let penalty = if penalised { builder.penalty()? } else { None };
         let outputs = self.outputs.iter().filter_map(|output| values.get(&output.0.order));
         Ok((outputs.map(|placed| placed.value).collect(), penalty))
     }
@@ -326,13 +359,7 @@ impl Children for Network {
 impl Module for Network {
     #[track_caller]
     fn forward(&self, x: &Symbol) -> Result<Symbol, Error> {
-        match &self.apply(x)?[..] {
-            [output] => Ok(output.clone()),
-            outputs => {
-                let reason = format!("has {} outputs, a module one: use Network::apply", outputs.len());
-                Err(Error::Network { name: self.name.clone(), reason })
-            }
-        }
+        self.only_output(x.symbols(), Location::caller())
     }
     fn class(&self) -> String {
         self.name.clone()

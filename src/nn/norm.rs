@@ -9,12 +9,72 @@ use super::layer::Layer;
 use crate::error::Error;
 use crate::graph::Value;
 use crate::ops::Init;
+use crate::tensor::Tensor;
+
+/// Which trained tensors a normalisation has behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Affine {
+    #[serde(default = "yes")]
+    scale: bool,
+    #[serde(default = "yes")]
+    center: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for Affine {
+    fn default() -> Self {
+        Affine { scale: true, center: true }
+    }
+}
+
+/// Options that hold [`Affine`].
+pub trait Normalising {
+    /// Those.
+    fn affine(&mut self) -> &mut Affine;
+}
+
+impl<K: Normalising> Layer<K> {
+    /// Whether there are a trained scale and shift: PyTorch's `affine` or `elementwise_affine`. Default true, but false
+    /// for [`InstanceNorm2d`](super::InstanceNorm2d).
+    #[doc(alias = "elementwise_affine")]
+    pub fn affine(mut self, affine: bool) -> Self {
+        *self.config.affine() = Affine { scale: affine, center: affine };
+        self
+    }
+    /// Whether there is a trained scale, Keras's `scale`.
+    pub fn scale(mut self, scale: bool) -> Self {
+        self.config.affine().scale = scale;
+        self
+    }
+    /// Whether there is a trained shift, Keras's `center`; PyTorch's `LayerNorm` calls it `bias`.
+    pub fn center(mut self, center: bool) -> Self {
+        self.config.affine().center = center;
+        self
+    }
+}
+
+impl Affine {
+    pub(super) const NONE: Affine = Affine { scale: false, center: false };
+
+    /// Scale and shift of a shape, from ones and zeros.
+    pub(super) fn add(self, b: &mut Builder<'_>, shape: &[usize]) -> Result<[Option<Value>; 2], Error> {
+        let [scale, shift, ..] = b.form.norm_weights();
+        let scale = if self.scale { Some(b.parameter(scale, shape, Init::ONES)?) } else { None };
+        let shift = if self.center { Some(b.parameter(shift, shape, Init::ZEROS)?) } else { None };
+        Ok([scale, shift])
+    }
+}
 
 /// What both batch norms can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct BatchNorm {
     epsilon: Option<f32>,
     momentum: Option<f32>,
+    #[serde(flatten)]
+    affine: Affine,
 }
 
 macro_rules! batch_norms {
@@ -47,6 +107,11 @@ macro_rules! batch_norms {
             impl Default for $name {
                 fn default() -> Self {
                     $name::new()
+                }
+            }
+            impl Normalising for $config {
+                fn affine(&mut self) -> &mut Affine {
+                    &mut self.0.affine
                 }
             }
         )*
@@ -92,8 +157,10 @@ impl BatchNorm {
     fn build(&self, b: &mut Builder<'_>, x: Value) -> Result<Placed, Error> {
         let channels = b.channels(x)?;
         let names = b.form.norm_weights();
-        let gamma = b.parameter(names[0], [channels], Init::ONES)?;
-        let beta = b.parameter(names[1], [channels], Init::ZEROS)?;
+        let [gamma, beta] = self.affine.add(b, &[channels])?;
+        let same = |b: &mut Builder<'_>, value| b.graph.constant(Tensor::f32([channels], vec![value; channels])?);
+        let gamma = gamma.map_or_else(|| same(b, 1.0), Ok)?;
+        let beta = beta.map_or_else(|| same(b, 0.0), Ok)?;
         let mean = b.buffer(names[2], [channels], Init::ZEROS)?;
         let variance = b.buffer(names[3], [channels], Init::ONES)?;
         let mut attributes = b.form.norm();

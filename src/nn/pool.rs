@@ -12,11 +12,18 @@ use crate::graph::{Pool1dOptions, PoolOptions};
 use crate::types::{Padding, Padding1d};
 
 macro_rules! pools {
-    ($($(#[$doc:meta])* $name:ident = $keras:ident: $config:ident($windows:ty, $size:ty, $extent:ty, $padding:ty);)*) => {
+    ($($(#[$doc:meta])* $name:ident = $keras:ident:
+        $config:ident { $($option:ident: $ty:ty),* }($windows:ty, $size:ty, $extent:ty, $padding:ty);)*) => {
         $(
             #[doc = concat!("Options of [`", stringify!($name), "`].")]
             #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-            pub struct $config($windows);
+            pub struct $config {
+                #[serde(flatten)]
+                windows: $windows,
+                #[serde(default)]
+                ceil_mode: bool,
+                $(#[serde(default)] $option: $ty,)*
+            }
 
             $(#[$doc])*
             pub type $name = Layer<$config>;
@@ -26,14 +33,29 @@ macro_rules! pools {
             impl $name {
                 /// Windows of `size` that step by their size, without padding.
                 pub fn new(size: $size) -> Self {
-                    Layer::of($config(<$windows>::new(size)))
+                    let windows = <$windows>::new(size);
+                    Layer::of($config { windows, ceil_mode: false, $($option: None),* })
                 }
+                /// Whether a last window that begins inside, or in the padding before, is kept though it ends outside:
+                /// PyTorch's option, default false.
+                pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+                    self.config.ceil_mode = ceil_mode;
+                    self
+                }
+                $(
+                    /// Whether padded zeros count in a mean; what a window of [`ceil_mode`](Self::ceil_mode) reaches over
+                    /// never does. Default true in PyTorch's form and false in Keras's.
+                    pub fn $option(mut self, $option: bool) -> Self {
+                        self.config.$option = Some($option);
+                        self
+                    }
+                )*
             }
             impl Windowed for $config {
                 type Extent = $extent;
                 type Padding = $padding;
                 fn windows(&mut self) -> &mut $windows {
-                    &mut self.0
+                    &mut self.windows
                 }
             }
         )*
@@ -48,9 +70,10 @@ pools! {
     ///
     /// let x = Input::torch("images", [16, 32, 32]);
     /// assert_eq!(MaxPool2d::new(3).stride(2).padding(1).call(&x)?.shape(), [16, 16, 16]);
+    /// assert_eq!(MaxPool2d::new(3).stride(2).ceil_mode(true).call(&x)?.shape(), [16, 16, 16]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    MaxPool2d = MaxPooling2D: MaxPoolConfig(Windows2d, impl Into<Pair>, Pair, Padding);
+    MaxPool2d = MaxPooling2D: MaxPoolConfig {}(Windows2d, impl Into<Pair>, Pair, Padding);
     /// Mean over windows of rows and columns. Padded zeros count in PyTorch's form and do not in Keras's.
     ///
     /// ```
@@ -60,7 +83,7 @@ pools! {
     /// assert_eq!(AveragePooling2D::new(8).call(&x)?.shape(), [1, 1, 64]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    AvgPool2d = AveragePooling2D: AvgPoolConfig(Windows2d, impl Into<Pair>, Pair, Padding);
+    AvgPool2d = AveragePooling2D: AvgPoolConfig { count_include_pad: Option<bool> }(Windows2d, impl Into<Pair>, Pair, Padding);
     /// Maximum over windows of a sequence.
     ///
     /// ```
@@ -70,7 +93,7 @@ pools! {
     /// assert_eq!(MaxPool1d::new(2).call(&x)?.shape(), [16, 16]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    MaxPool1d = MaxPooling1D: MaxPool1dConfig(Windows1d, usize, Single, Padding1d);
+    MaxPool1d = MaxPooling1D: MaxPool1dConfig {}(Windows1d, usize, Single, Padding1d);
     /// Mean over windows of a sequence. Padded zeros count in PyTorch's form and do not in Keras's.
     ///
     /// ```
@@ -80,17 +103,21 @@ pools! {
     /// assert_eq!(AvgPool1d::new(4).stride(2).call(&x)?.shape(), [15, 16]);
     /// # Ok::<(), outrigger::Error>(())
     /// ```
-    AvgPool1d = AveragePooling1D: AvgPool1dConfig(Windows1d, usize, Single, Padding1d);
+    AvgPool1d = AveragePooling1D: AvgPool1dConfig { count_include_pad: Option<bool> }(Windows1d, usize, Single, Padding1d);
 }
 
-fn options(windows: &Windows2d, form: Form) -> PoolOptions {
-    let Windows2d { size, stride, padding } = *windows;
-    PoolOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding: form == Form::Torch }
+impl Windows2d {
+    fn pool(self, ceil_mode: bool, count_padding: bool) -> PoolOptions {
+        let Windows2d { size, stride, padding } = self;
+        PoolOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding, ceil_mode }
+    }
 }
 
-fn options1d(windows: &Windows1d, form: Form) -> Pool1dOptions {
-    let Windows1d { size, stride, padding } = *windows;
-    Pool1dOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding: form == Form::Torch }
+impl Windows1d {
+    fn pool(self, ceil_mode: bool, count_padding: bool) -> Pool1dOptions {
+        let Windows1d { size, stride, padding } = self;
+        Pool1dOptions { size: size.0, stride: stride.map(|s| s.0), padding, count_padding, ceil_mode }
+    }
 }
 
 impl Config for MaxPoolConfig {
@@ -99,7 +126,7 @@ impl Config for MaxPoolConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.spatial(one(x)?, 2)?;
-        let y = b.graph.max_pool(x, options(&self.0, b.form))?;
+        let y = b.graph.max_pool(x, self.windows.pool(self.ceil_mode, false))?;
         b.of_images(y)
     }
 }
@@ -110,7 +137,8 @@ impl Config for AvgPoolConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.spatial(one(x)?, 2)?;
-        let y = b.graph.avg_pool(x, options(&self.0, b.form))?;
+        let counted = self.count_include_pad.unwrap_or(b.form == Form::Torch);
+        let y = b.graph.avg_pool(x, self.windows.pool(self.ceil_mode, counted))?;
         b.of_images(y)
     }
 }
@@ -121,7 +149,7 @@ impl Config for MaxPool1dConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.spatial(one(x)?, 1)?;
-        let y = b.graph.max_pool1d(x, options1d(&self.0, b.form))?;
+        let y = b.graph.max_pool1d(x, self.windows.pool(self.ceil_mode, false))?;
         b.of_images(y)
     }
 }
@@ -132,7 +160,8 @@ impl Config for AvgPool1dConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.spatial(one(x)?, 1)?;
-        let y = b.graph.avg_pool1d(x, options1d(&self.0, b.form))?;
+        let counted = self.count_include_pad.unwrap_or(b.form == Form::Torch);
+        let y = b.graph.avg_pool1d(x, self.windows.pool(self.ceil_mode, counted))?;
         b.of_images(y)
     }
 }

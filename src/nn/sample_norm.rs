@@ -6,15 +6,16 @@ use super::builder::{Builder, Placed, refused};
 use super::form::Form;
 use super::kind::{Config, one};
 use super::layer::Layer;
+use super::norm::{Affine, Normalising};
 use crate::error::Error;
-use crate::graph::Value;
-use crate::ops::Init;
 
 /// Options of [`LayerNorm`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNormConfig {
     axes: usize,
     epsilon: Option<f32>,
+    #[serde(flatten)]
+    affine: Affine,
 }
 
 /// Normalisation over the last axes of a sample (Ba et al. 2016), then a trained scale and shift for each of their
@@ -35,7 +36,7 @@ impl LayerNorm {
     /// Over the last `axes` axes: 1 is Keras's default, PyTorch's `LayerNorm(shape)` has as many as `shape`. Epsilon is
     /// 1e-5 in PyTorch's form and 1e-3 in Keras's.
     pub fn new(axes: usize) -> Self {
-        Layer::of(LayerNormConfig { axes, epsilon: None })
+        Layer::of(LayerNormConfig { axes, epsilon: None, affine: Affine::default() })
     }
     /// What is added to the variance.
     pub fn epsilon(mut self, epsilon: f32) -> Self {
@@ -44,10 +45,10 @@ impl LayerNorm {
     }
 }
 
-/// Scale and shift of a shape, from ones and zeros.
-fn scale_and_shift(b: &mut Builder<'_>, shape: &[usize]) -> Result<[Option<Value>; 2], Error> {
-    let [scale, shift, ..] = b.form.norm_weights();
-    Ok([Some(b.parameter(scale, shape, Init::ONES)?), Some(b.parameter(shift, shape, Init::ZEROS)?)])
+impl Normalising for LayerNormConfig {
+    fn affine(&mut self) -> &mut Affine {
+        &mut self.affine
+    }
 }
 
 impl Config for LayerNormConfig {
@@ -64,7 +65,7 @@ impl Config for LayerNormConfig {
             return Err(refused(reason));
         }
         let axes: Vec<usize> = (rank - self.axes..rank).collect();
-        let [scale, shift] = scale_and_shift(b, &shape.0[rank - self.axes..])?;
+        let [scale, shift] = self.affine.add(b, &shape.0[rank - self.axes..])?;
         let epsilon = self.epsilon.unwrap_or(b.form.norm().epsilon);
         let y = b.graph.layer_norm(x, &axes, scale, shift, epsilon)?;
         Ok(b.of_plain(y))
@@ -76,6 +77,8 @@ impl Config for LayerNormConfig {
 pub struct GroupNormConfig {
     groups: usize,
     epsilon: Option<f32>,
+    #[serde(flatten)]
+    affine: Affine,
 }
 
 /// Normalisation of groups of channels over all pixels of a sample (Wu & He 2018), then a trained scale and shift for
@@ -95,12 +98,18 @@ pub type GroupNormalization = GroupNorm;
 impl GroupNorm {
     /// In so many groups, which must divide the channels. Epsilon is 1e-5 in PyTorch's form and 1e-3 in Keras's.
     pub fn new(groups: usize) -> Self {
-        Layer::of(GroupNormConfig { groups, epsilon: None })
+        Layer::of(GroupNormConfig { groups, epsilon: None, affine: Affine::default() })
     }
     /// What is added to the variance.
     pub fn epsilon(mut self, epsilon: f32) -> Self {
         self.config.epsilon = Some(epsilon);
         self
+    }
+}
+
+impl Normalising for GroupNormConfig {
+    fn affine(&mut self) -> &mut Affine {
+        &mut self.affine
     }
 }
 
@@ -111,7 +120,7 @@ impl Config for GroupNormConfig {
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.images(one(x)?)?;
         let channels = b.channels(x)?;
-        let [scale, shift] = scale_and_shift(b, &[channels])?;
+        let [scale, shift] = self.affine.add(b, &[channels])?;
         let epsilon = self.epsilon.unwrap_or(b.form.norm().epsilon);
         let y = b.graph.group_norm(x, self.groups, scale, shift, epsilon)?;
         b.of_images(y)
@@ -121,7 +130,8 @@ impl Config for GroupNormConfig {
 /// Options of [`InstanceNorm2d`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceNormConfig {
-    affine: bool,
+    #[serde(flatten)]
+    affine: Affine,
     epsilon: f32,
 }
 
@@ -139,12 +149,7 @@ pub type InstanceNorm2d = Layer<InstanceNormConfig>;
 impl InstanceNorm2d {
     /// Without scale and shift, with epsilon 1e-5, as in PyTorch.
     pub fn new() -> Self {
-        Layer::of(InstanceNormConfig { affine: false, epsilon: 1e-5 })
-    }
-    /// Whether each channel has a trained scale and shift; default false.
-    pub fn affine(mut self, affine: bool) -> Self {
-        self.config.affine = affine;
-        self
+        Layer::of(InstanceNormConfig { affine: Affine::NONE, epsilon: 1e-5 })
     }
     /// What is added to the variance.
     pub fn epsilon(mut self, epsilon: f32) -> Self {
@@ -159,6 +164,12 @@ impl Default for InstanceNorm2d {
     }
 }
 
+impl Normalising for InstanceNormConfig {
+    fn affine(&mut self) -> &mut Affine {
+        &mut self.affine
+    }
+}
+
 impl Config for InstanceNormConfig {
     fn class(&self, _: Form) -> &'static str {
         "InstanceNorm2d"
@@ -166,7 +177,7 @@ impl Config for InstanceNormConfig {
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.spatial(one(x)?, 2)?;
         let channels = b.channels(x)?;
-        let [scale, shift] = if self.affine { scale_and_shift(b, &[channels])? } else { [None; 2] };
+        let [scale, shift] = self.affine.add(b, &[channels])?;
         let y = b.graph.instance_norm(x, scale, shift, self.epsilon)?;
         b.of_images(y)
     }

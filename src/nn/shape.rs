@@ -39,7 +39,46 @@ impl Config for FlattenConfig {
 /// Options of [`Reshape`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReshapeConfig {
-    shape: Vec<usize>,
+    shape: Extents,
+}
+
+/// Extents of a shape, of which one may be -1: what the others leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Extents(pub Vec<i64>);
+
+impl<const N: usize> From<[i32; N]> for Extents {
+    fn from(extents: [i32; N]) -> Self {
+        Extents(extents.map(i64::from).to_vec())
+    }
+}
+impl<const N: usize> From<[usize; N]> for Extents {
+    fn from(extents: [usize; N]) -> Self {
+        extents.as_slice().into()
+    }
+}
+impl From<Vec<usize>> for Extents {
+    fn from(extents: Vec<usize>) -> Self {
+        extents.as_slice().into()
+    }
+}
+impl From<&[usize]> for Extents {
+    fn from(extents: &[usize]) -> Self {
+        Extents(extents.iter().map(|&extent| i64::try_from(extent).unwrap_or(i64::MAX)).collect())
+    }
+}
+
+impl Extents {
+    /// The extents of so many elements.
+    fn of(&self, elements: usize) -> Result<Vec<usize>, Error> {
+        let given = || self.0.iter().filter_map(|&extent| usize::try_from(extent).ok());
+        if self.0.iter().any(|&extent| extent < -1) || given().count() + 1 < self.0.len() {
+            return Err(refused(format!("takes extents, of which one may be -1; got {:?}", self.0)));
+        }
+        let product = given().fold(1, usize::saturating_mul);
+        let rest = elements.checked_div(product).unwrap_or(0);
+        Ok(self.0.iter().map(|&extent| usize::try_from(extent).unwrap_or(rest)).collect())
+    }
 }
 
 /// The same elements of a sample under another shape, in the order of the shape.
@@ -49,13 +88,14 @@ pub struct ReshapeConfig {
 ///
 /// let x = Input::torch("features", [48]);
 /// assert_eq!(Reshape::new([3, 4, 4]).call(&x)?.shape(), [3, 4, 4]);
+/// assert_eq!(Reshape::new([-1, 16]).call(&x)?.shape(), [3, 16]);
 /// # Ok::<(), outrigger::Error>(())
 /// ```
 pub type Reshape = Layer<ReshapeConfig>;
 
 impl Reshape {
-    /// To `shape`, without the batch.
-    pub fn new(shape: impl Into<Vec<usize>>) -> Self {
+    /// To `shape`, without the batch. One extent may be -1, for what the others leave.
+    pub fn new(shape: impl Into<Extents>) -> Self {
         Layer::of(ReshapeConfig { shape: shape.into() })
     }
 }
@@ -66,8 +106,10 @@ impl Config for ReshapeConfig {
     }
     fn build(&self, b: &mut Builder<'_>, x: &[Placed]) -> Result<Placed, Error> {
         let x = b.plain(one(x)?)?;
-        let batch = b.graph.expect_type(x, "reshape")?.shape.0.first().copied().unwrap_or(1);
-        let y = b.graph.reshape(x, [&[batch], &self.shape[..]].concat())?;
+        let shape = b.graph.expect_type(x, "reshape")?.shape;
+        let batch = shape.0.first().copied().unwrap_or(1);
+        let extents = self.shape.of(shape.elements() / batch.max(1))?;
+        let y = b.graph.reshape(x, [&[batch], &extents[..]].concat())?;
         Ok(b.of_plain(y))
     }
 }

@@ -60,12 +60,13 @@ impl<K: Weighted> Layer<K> {
         self.config.weights().bias_init = Some(init.into());
         self
     }
-    /// Adds `factor · Σ |w|` of the weight to the training loss; default 0.
+    /// Adds `factor · Σ |w|` of the weight to the loss, unless the layer is frozen; default 0.
     pub fn l1(mut self, factor: f32) -> Self {
         self.config.weights().l1 = factor;
         self
     }
-    /// Adds `factor · Σ w²` of the weight to the training loss; default 0. Keras's `kernel_regularizer=L2(factor)`.
+    /// Adds `factor · Σ w²` of the weight to the loss, unless the layer is frozen; default 0. Keras's
+    /// `kernel_regularizer=L2(factor)`, which losses in evaluation have in them too.
     #[doc(alias = "kernel_regularizer")]
     pub fn l2(mut self, factor: f32) -> Self {
         self.config.weights().l2 = factor;
@@ -106,6 +107,6 @@ impl Weights {
 
     /// The function of `y`, if there is one.
     pub(super) fn activate(&self, b: &mut Builder<'_>, y: Placed) -> Result<Placed, Error> {
-        self.activation.map_or(Ok(y), |function| function.build(b, y))
+        self.activation.map_or(Ok(y), |function| function.build(b, y, None))
     }
 }

@@ -73,7 +73,7 @@ impl<K: Windowed> Layer<K> {
         self.config.windows().stride = Some(stride.into());
         self
     }
-    /// Pixels on every side as in PyTorch (`padding(1)`), or [`Padding::Same`] as in Keras; default none. What is cut
+    /// Pixels on every side as in PyTorch (`padding(1)`, or `padding([1, 2])` for rows and columns), or [`Padding::Same`] as in Keras; default none. What is cut
     /// off around the output of a transposed convolution.
     pub fn padding(mut self, padding: impl Into<K::Padding>) -> Self {
         self.config.windows().padding = padding.into();

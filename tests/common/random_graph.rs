@@ -172,6 +172,7 @@ fn pool(b: &mut Build, x: Value, kinks: bool) -> Result<Value, Error> {
         stride: b.rng.pick(&[None, Some([1, 1]), Some([2, 2])]),
         padding: b.rng.pick(&[Padding::Valid, Padding::Same]),
         count_padding: b.rng.once_in(2),
+        ceil_mode: b.rng.once_in(2),
     };
     if kinks && b.rng.once_in(2) { b.g.max_pool(x, options) } else { b.g.avg_pool(x, options) }
 }

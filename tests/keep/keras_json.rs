@@ -100,7 +100,11 @@ fn layers_of_keras_have_kerass_shapes() {
             json!({"shared_axes": [1, 2], "alpha_initializer": {"class_name": "Zeros", "config": {}}}),
             vec![9, 8, 4],
         ),
-        (&image, "Softmax", json!({"axis": -1}), vec![9, 8, 4]),
+        (&image, "Softmax", json!({"axis": [1]}), vec![9, 8, 4]),
+        (&image, "Activation", json!({"activation": "linear"}), vec![9, 8, 4]),
+        (&image, "Reshape", json!({"target_shape": [-1, 6]}), vec![48, 6]),
+        (&image, "BatchNormalization", json!({"scale": false, "axis": [-1]}), vec![9, 8, 4]),
+        (&image, "GlobalAveragePooling2D", json!({"keepdims": true}), vec![1, 1, 4]),
         (
             &sequence,
             "Conv1D",
@@ -125,13 +129,34 @@ fn options_without_a_meaning_here_are_refused() {
         ("Dense", json!({}), "units"),
         ("ReLU", json!({"threshold": 1.0}), "threshold"),
         ("ReLU", json!({"max_value": 4.0}), "max_value"),
-        ("BatchNormalization", json!({"scale": false}), "scale"),
         ("BatchNormalization", json!({"renorm": true}), "renorm"),
-        ("Activation", json!({"activation": "linear"}), "does nothing"),
+        ("Softmax", json!({"axis": [1, 2]}), "axis"),
+        ("Concatenate", json!({"axis": 0}), "at least two"),
         ("Rescaling", json!({"scale": 0.1}), "Rescaling"),
         ("Add", json!({}), "at least two"),
     ] {
         let error = refused(Network::from_keras_json(&sequential(json!([null, 8]), &[(class, config)])));
         assert!(error.contains(part) && error.contains("layer0"), "{error}");
     }
+}
+
+/// A model called twice by one that is called twice, and so on: a short text of a thousand million calls.
+#[test]
+fn models_within_models_are_as_many_as_their_text_is_long() {
+    let tensor = |layer: &str, call: usize| json!({"args": [{"config": {"keras_history": [layer, call, 0]}}]});
+    let input = json!({"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_shape": [null, 4]}});
+    let doubled = |depth: usize| {
+        let mut layer = json!({"class_name": "ReLU", "name": "m0", "config": {"name": "m0"}});
+        for level in 1..=depth {
+            let (inner, name) = (format!("m{}", level - 1), format!("m{level}"));
+            layer["inbound_nodes"] = json!([tensor("x", 0), tensor(&inner, 0)]);
+            layer = json!({"class_name": "Functional", "name": name, "config": {
+                "name": name, "layers": [input, layer], "input_layers": [["x", 0, 0]], "output_layers": [[inner, 1, 0]]}});
+        }
+        layer.to_string()
+    };
+    let network = Network::from_keras_json(&doubled(3)).unwrap();
+    assert_eq!(network.summary_as(Form::Torch).unwrap().rows().len(), 8);
+    let error = refused(Network::from_keras_json(&doubled(28)));
+    assert!(error.contains("more calls of layers"), "{error}");
 }

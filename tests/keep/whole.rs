@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use outrigger::formats::{LoadOptions, WeightFile, write_weights};
+use outrigger::formats::{LoadOptions, WeightFile, read_weights, write_weights};
 use outrigger::graph::Loss;
-use outrigger::nn::{BatchNorm2d, Conv2d, Dropout, Flatten, Form, Input, Lambda, Linear, ReLU};
+use outrigger::nn::{
+    BatchNorm2d, Conv2d, Dropout, Embedding, Flatten, Form, Input, Lambda, LayerNorm, Linear, Network, ReLU,
+};
 use outrigger::train::metrics::Accuracy;
 use outrigger::train::optimizer::{Adam, AdamW, Optimizer, ParameterGroup, Sgd, Tuned};
 use outrigger::train::{Model, ModelOptions, Objective};
-use outrigger::{Error, Tensor};
+use outrigger::{DType, Error, Tensor};
 
 use crate::refused;
 
@@ -225,4 +227,90 @@ fn a_report_says_what_was_loaded_by_name() {
     let report = model.load_weights_by_name(&path, &options).unwrap();
     assert_eq!((report.loaded, report.unexpected), (vec!["conv.bias".to_string()], vec!["cf.weight".to_string()]));
     assert_eq!(model.store().get("conv.bias").unwrap().as_f32().unwrap(), [1.0, 2.0, 3.0]);
+}
+
+/// The file is Keras's: variables that are left out, a model within, shared layers, and axes by number.
+#[test]
+fn a_file_of_keras_is_a_whole_model() {
+    let fixture = |name: &str| Path::new("tests/fixtures/formats").join(name);
+    let mut model = Model::load(fixture("keras_whole.keras")).unwrap();
+    let expected = read_weights(fixture("keras_whole.safetensors")).unwrap();
+    let inputs = ["images", "tokens"].map(|name| expected.tensor(name).unwrap());
+    let check = |model: &mut Model, what: &str| {
+        let outputs = model.predict_on_batch(&inputs).unwrap();
+        for (output, name) in outputs.iter().zip(["head", "gate"]) {
+            let expected = expected.tensor(name).unwrap();
+            assert_eq!(output.shape(), expected.shape(), "{what}, {name}");
+            for (a, e) in output.to_f64().iter().zip(expected.to_f64()) {
+                assert!((a - e).abs() <= 1e-4 * e.abs().max(1.0), "{what}, {name}: {a} for {e}");
+            }
+        }
+    };
+    check(&mut model, "Keras's file");
+    // architecture and weights apart; Keras's form numbers variables, PyTorch's has other names and axes
+    let dir = tempfile::tempdir().unwrap();
+    for end in ["safetensors", "weights.h5", "pt", "npz"] {
+        let path = dir.path().join(format!("whole.{end}"));
+        model.save_weights(&path).unwrap();
+        let network = Network::from_json(&model.network().to_json().unwrap()).unwrap();
+        let mut again = Model::of(network, ModelOptions { seed: 9, ..ModelOptions::default() }).unwrap();
+        again.load_weights(&path).unwrap();
+        check(&mut again, end);
+    }
+    model.compile(Optimizer::keras_adam(), Loss::MeanSquaredError, ()).unwrap();
+    model.save(dir.path().join("whole.safetensors")).unwrap();
+    check(&mut Model::load(dir.path().join("whole.safetensors")).unwrap(), "our own file");
+
+    let error = refused(Model::load(fixture("keras_net.keras")));
+    assert!(error.contains("keras_net.keras") && error.contains("SeparableConv2D"), "{error}");
+    let bytes = std::fs::read(fixture("keras_whole.keras")).unwrap();
+    for end in [0, 100, bytes.len() / 2, bytes.len() - 1] {
+        let path = dir.path().join("cut.keras");
+        std::fs::write(&path, &bytes[..end]).unwrap();
+        assert!(refused(Model::load(&path)).contains("cut.keras"));
+    }
+}
+
+/// What a tensor is decides its axes in PyTorch's files, not what its layer is called.
+#[test]
+fn tables_and_norms_keep_their_axes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("odd.pt");
+    let make = |form: Form| {
+        let words = Input::typed(form, "words", DType::I32, [5]);
+        let y = Embedding::new(7, 4).name("tok").call(&words)?;
+        let y = LayerNorm::new(2).name("norm").call(&y)?;
+        Model::new(&words, &Linear::new(3).name("embedded").call(&y)?)
+    };
+    let model = make(Form::Torch).unwrap();
+    model.save_weights(&path).unwrap();
+    let file = read_weights(&path).unwrap();
+    for (name, shape) in
+        [("tok.weight", [7, 4]), ("norm.weight", [5, 4]), ("norm.bias", [5, 4]), ("embedded.weight", [3, 4])]
+    {
+        assert_eq!(file.shape(name).unwrap().0, shape, "{name}");
+    }
+    // the same in a training program, whose moments are as their parameters
+    let mut trained = make(Form::Torch).unwrap();
+    trained.load_weights(&path).unwrap();
+    trained.compile(Adam::default().lr(0.1), Loss::MeanSquaredError, ()).unwrap();
+    let (words, targets) = (Tensor::i32([1, 5], vec![0, 1, 2, 6, 6]).unwrap(), Tensor::full([1, 5, 3], 0.5));
+    trained.train_on_batch(&words, &targets).unwrap();
+    trained.save_checkpoint(dir.path().join("state.safetensors")).unwrap();
+    let file = read_weights(dir.path().join("state.safetensors")).unwrap();
+    assert_eq!(file.shape("tok.weight.exp_avg").unwrap().0, [7, 4]);
+    assert_eq!(file.shape("embedded.weight.exp_avg").unwrap().0, [3, 4]);
+    // across the frameworks too, since the model knows what its layers are
+    let mut keras = make(Form::Keras).unwrap();
+    keras.load_weights(&path).unwrap();
+    assert_eq!(keras.store().get("tok/embeddings").unwrap(), model.store().get("tok.weight").unwrap());
+    assert_eq!(keras.store().get("embedded/kernel").unwrap(), model.store().get("embedded.weight").unwrap());
+    let (back, again) = (dir.path().join("back.pt"), dir.path().join("odd.weights.h5"));
+    keras.save_weights(&back).unwrap();
+    model.save_weights(&again).unwrap();
+    for path in [&back, &again] {
+        trained.load_weights(path).unwrap();
+        assert_eq!(trained.store().get("tok.weight").unwrap(), model.store().get("tok.weight").unwrap());
+        assert_eq!(trained.store().get("norm.bias").unwrap(), model.store().get("norm.bias").unwrap());
+    }
 }

@@ -76,6 +76,9 @@ fn a_network_is_a_layer_with_its_own_weights() {
     let error = stem.call(&x).unwrap_err().to_string();
     assert!(error.contains("stem.conv2d cannot be called on [4]"), "{error}");
 
+    let error = Network::new("n", [&x, &x], &x.relu().unwrap()).err().unwrap().to_string();
+    assert!(error.contains("\"x\" is listed twice"), "{error}");
+
     // a layer with a name of its own keeps it, so that files fit by name
     let named = Network::new("tower", &x, &Linear::new(3).name("fc").call(&x).unwrap()).unwrap();
     let around = Network::new("around", &left, &named.call(&left).unwrap()).unwrap();
@@ -130,6 +133,9 @@ fn errors_say_which_layer_of_which_module() {
     );
     let error = tower(3, 5).call(&x).unwrap_err().to_string();
     assert!(error.contains("tower.last cannot be called on [4, 4, 4]"), "{error}");
+    // a list has no lines of its own: the line is that of the network
+    let (line, error) = (line!(), Network::of(&Sequential::new().add(Conv2d::new(4, 9)), x.clone()).err().unwrap());
+    assert!(error.to_string().contains(&format!("tests/nn/compose.rs:{line}:")), "{error}");
     // behind the module its names are over
     let y = tower(3, 3).call(&x).unwrap();
     let error = Conv2d::new(4, 9).call(&y).unwrap_err().to_string();
@@ -141,4 +147,55 @@ fn long_networks_are_taken_apart_without_recursion() {
     let x = Input::keras("x", [1]);
     let y = (0..20_000).try_fold(x, |y, _| y.relu()).unwrap();
     drop(y);
+}
+
+/// A network that is called on other symbols shows what it shows by itself, and that it was called.
+#[test]
+fn modules_within_a_called_network_stay_in_the_table() {
+    let rows = |network: &Network| -> Vec<String> {
+        network.summary().unwrap().rows().iter().map(|row| row.class.clone()).collect()
+    };
+    let x = Input::torch("x", [4]);
+    let alone = Network::of(&Sequential::new().add(gate(true)).add(Linear::new(2)), x.clone()).unwrap().named("Gated");
+    assert_eq!(rows(&alone), ["Linear", "Sigmoid", "Linear", "Gate", "Linear"]);
+    let y = Linear::new(4).call(&x).unwrap();
+    for called in [alone.call(&y).unwrap(), alone.apply(&y).unwrap().remove(0)] {
+        let network = Network::new("n", &x, &called).unwrap();
+        assert_eq!(rows(&network), ["Linear", "Linear", "Sigmoid", "Linear", "Gate", "Linear", "Gated"]);
+        assert_eq!(parameters(&network)[2..4], ["gated.0.inner.0.weight", "gated.0.inner.0.bias"]);
+        assert_eq!(parameters(&network).last().unwrap(), "gated.1.bias");
+    }
+}
+
+/// A batch norm that is called twice, as in a network with two equal branches, takes up the one batch after the other.
+#[test]
+fn a_shared_norm_sees_both_of_its_inputs() {
+    for (form, share) in [(Form::Torch, 0.1), (Form::Keras, 0.01)] {
+        let input = |name: &str| Input::typed(form, name, DType::F32, [1]);
+        let (a, b) = (input("a"), input("b"));
+        let norm = BatchNormalization::new().name("bn");
+        let norm1d = BatchNorm1d::new().name("bn");
+        let call = |x: &Symbol| if form == Form::Torch { norm1d.call(x).unwrap() } else { norm.call(x).unwrap() };
+        let network = Network::new("twins", [&a, &b], &Subtract::new().call([&call(&a), &call(&b)]).unwrap()).unwrap();
+        let graph = network.graph(2, Mode::Train).unwrap();
+        graph.verify().unwrap();
+        // means 2 and 10; of two samples the variance is 1 and 9, unbiased 2 and 18
+        let run = interpret(&graph, &[&[1.0, 3.0], &[7.0, 13.0]], &[]);
+        let [mean, variance] = match form {
+            Form::Torch => ["bn.running_mean", "bn.running_var"],
+            Form::Keras => ["bn/moving_mean", "bn/moving_variance"],
+        };
+        let second =
+            |start: f64, [one, two]: [f64; 2]| (start * (1.0 - share) + share * one) * (1.0 - share) + share * two;
+        let variances = if form == Form::Torch { [2.0, 18.0] } else { [1.0, 9.0] };
+        close(&run.updates[mean].data, &[second(0.0, [2.0, 10.0])], "mean");
+        close(&run.updates[variance].data, &[second(1.0, variances)], "variance");
+        // compiled, it is the same
+        let mut model = Model::of(network, ModelOptions::default()).unwrap();
+        model.compile(Sgd::default().lr(0.0), Loss::MeanSquaredError, ()).unwrap();
+        let column = |values: [f32; 2]| Tensor::f32([2, 1], values.to_vec()).unwrap();
+        model.train_on_batch(&[column([1.0, 3.0]), column([7.0, 13.0])], &[column([0.0; 2])]).unwrap();
+        close(&model.store().get(mean).unwrap().to_f64(), &[second(0.0, [2.0, 10.0])], "compiled mean");
+        close(&model.store().get(variance).unwrap().to_f64(), &[second(1.0, variances)], "compiled variance");
+    }
 }

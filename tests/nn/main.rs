@@ -1,6 +1,8 @@
 //! Layers and networks as users call them.
 //!
 //! ```text
+//!   axes         layers along an axis of one's choice              interpreter
+//!   pools        windows that end outside                         interpreter
 //!   values       what a layer computes, from its formula          interpreter
 //!   forms        shapes and names in PyTorch's and Keras's form
 //!   styles       the seed's networks as list, functions, struct   equal texts
@@ -8,9 +10,11 @@
 //!   frozen       what training leaves alone                       compiled programs
 //! ```
 
+mod axes;
 mod compose;
 mod forms;
 mod frozen;
+mod pools;
 mod styles;
 mod values;
 

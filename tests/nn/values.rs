@@ -39,6 +39,8 @@ fn functions_have_their_published_values() {
         ("mish", -0.30340146137410895, 0.8650983882673103),
         ("softmax", 0.11920292202211755, 0.8807970779778824),
         ("log_softmax", -2.1269280110429727, -0.12692801104297252),
+        ("linear", -1.0, 1.0),
+        ("identity", -1.0, 1.0),
     ] {
         let function: Function = name.parse().unwrap();
         for x in [torch(&[2]), keras(&[2])] {
@@ -250,4 +252,28 @@ fn regularised_weights_add_a_penalty() {
     let expected = f64::from(0.1f32) * 3.0 + f64::from(0.2f32) * 1.5;
     close(&run.output(PENALTY).unwrap().data, &[expected], "six weights of a half");
     assert!(network.graph(1, Mode::Evaluate).unwrap().output(PENALTY).is_err());
+}
+
+#[test]
+fn normalisations_need_no_scale_or_shift() {
+    let x = torch(&[2, 1, 2]);
+    let sample: &[f32] = &[1.0, 5.0, 3.0, 9.0];
+    // channel 0 is 1 and 3, channel 1 is 5 and 9: each pixel is one deviation from the mean
+    let bare = GroupNorm::new(2).affine(false).epsilon(0.0);
+    close(&one(&x, bare.call(&x), sample, &[]), &[-1.0, -1.0, 1.0, 1.0], "group norm");
+    let bare = LayerNorm::new(2).affine(false).epsilon(0.0);
+    close(&one(&x, bare.call(&x), sample, &[]), &[-1.0, 1.0, -1.0, 1.0], "layer norm");
+    let scaled = GroupNorm::new(2).center(false).epsilon(0.0).name("g");
+    close(&one(&x, scaled.call(&x), sample, &[("g.weight", &[2.0, 3.0])]), &[-2.0, -3.0, 2.0, 3.0], "scale");
+    let statistics: &[(&str, &[f32])] = &[("b.running_mean", &[1.0, 5.0]), ("b.running_var", &[4.0, 1.0])];
+    let bare = BatchNorm2d::new().affine(false).epsilon(0.0).name("b");
+    close(&one(&x, bare.call(&x), sample, statistics), &[0.0, 0.0, 1.0, 4.0], "batch norm");
+    let network = Network::new("n", &x, &bare.call(&x).unwrap()).unwrap();
+    let trained = network.graph(2, Mode::Train).unwrap();
+    let tensors: Vec<&str> = trained.states().map(|id| trained.get(id).unwrap().name.as_str()).collect();
+    assert_eq!(tensors, ["b.running_mean", "b.running_var"]);
+    assert_eq!(
+        interpret(&trained, &[&[1.0, 5.0, 3.0, 9.0, 1.0, 5.0, 3.0, 9.0]], &[]).output("b").unwrap().data[..4],
+        [-1.0, -1.0, 1.0, 1.0]
+    );
 }

@@ -7,12 +7,13 @@ use super::options::Options;
 use crate::error::Error;
 use crate::nn::kind::Kind;
 use crate::nn::layer::Layer;
+use crate::nn::norm::Normalising;
 use crate::nn::windows::{Pair, Single, Windowed};
 use crate::nn::{
-    Activation, Add, Average, AvgPool1d, AvgPool2d, BatchNorm2d, Concatenate, Conv1d, Conv2d, ConvTranspose2d,
-    DepthwiseConv2d, Dropout, ELU, Embedding, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Interpolation,
-    LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum, Multiply, PReLU, Permute, ReLU, ReLU6, Reshape,
-    Softmax, Subtract, Upsample, ZeroPad2d,
+    Activation, AdaptiveAvgPool2d, Add, Average, AvgPool1d, AvgPool2d, BatchNorm2d, Concatenate, Conv1d, Conv2d,
+    ConvTranspose2d, DepthwiseConv2d, Dropout, ELU, Embedding, Extents, Flatten, Function, GlobalAvgPool2d,
+    GlobalMaxPool2d, GroupNorm, Identity, Interpolation, LayerNorm, LeakyReLU, Linear, MaxPool1d, MaxPool2d, Maximum,
+    Multiply, PReLU, Permute, ReLU, ReLU6, Reshape, Softmax, Subtract, Upsample, ZeroPad2d,
 };
 use crate::ops::Initializer;
 use crate::types::{Padding, Padding1d};
@@ -58,15 +59,14 @@ pub(super) fn kind(class: &str, options: &Options<'_>) -> Result<Kind, Error> {
         }
         "BatchNormalization" => batch_norm(o)?,
         "LayerNormalization" => {
-            scaled_and_shifted(o)?;
             last_axis(o)?;
             o.only("rms_scaling", false)?;
-            of(LayerNorm::new(1).epsilon(o.number("epsilon", 1e-3)? as f32))
+            of(normalising(LayerNorm::new(1).epsilon(o.number("epsilon", 1e-3)? as f32), o)?)
         }
         "GroupNormalization" => {
-            scaled_and_shifted(o)?;
             last_axis(o)?;
-            of(GroupNorm::new(o.whole("groups", Some(32))?).epsilon(o.number("epsilon", 1e-3)? as f32))
+            let layer = GroupNorm::new(o.whole("groups", Some(32))?).epsilon(o.number("epsilon", 1e-3)? as f32);
+            of(normalising(layer, o)?)
         }
         "Dropout" => {
             o.only("noise_shape", Value::Null)?;
@@ -76,20 +76,15 @@ pub(super) fn kind(class: &str, options: &Options<'_>) -> Result<Kind, Error> {
         "AveragePooling2D" => of(windowed(AvgPool2d::new(o.pair("pool_size", Some(Pair([2; 2])))?), o)?),
         "MaxPooling1D" => of(windowed1d(MaxPool1d::new(o.single("pool_size", Some(2))?), o)?),
         "AveragePooling1D" => of(windowed1d(AvgPool1d::new(o.single("pool_size", Some(2))?), o)?),
-        "GlobalAveragePooling2D" => {
-            o.only("keepdims", false)?;
-            of(GlobalAvgPool2d::new())
-        }
+        "GlobalAveragePooling2D" if o.flag("keepdims", false)? => of(AdaptiveAvgPool2d::new(1)),
+        "GlobalAveragePooling2D" => of(GlobalAvgPool2d::new()),
         "GlobalMaxPooling2D" => {
             o.only("keepdims", false)?;
             of(GlobalMaxPool2d::new())
         }
-        "Concatenate" => {
-            last_axis(o)?;
-            of(Concatenate::new())
-        }
+        "Concatenate" => of(o.axis()?.map_or(Concatenate::new(), |axis| Concatenate::new().axis(axis))),
         "Flatten" => of(Flatten::new()),
-        "Reshape" => of(Reshape::new(o.wholes("target_shape")?)),
+        "Reshape" => of(Reshape::new(Extents(o.signed("target_shape")?))),
         "Permute" => of(Permute::new(o.wholes("dims")?)),
         "ZeroPadding2D" => of(ZeroPad2d::sides(borders(o)?)),
         "UpSampling2D" => {
@@ -142,10 +137,8 @@ fn borders(o: &Options<'_>) -> Result<[[usize; 2]; 2], Error> {
     }
 }
 
-/// Normalisation here always has a scale and a shift, from ones and zeros.
-fn scaled_and_shifted(o: &Options<'_>) -> Result<(), Error> {
-    o.only("center", true)?;
-    o.only("scale", true)?;
+/// Which tensors a normalisation has; they start from ones and zeros.
+fn normalising<K: Normalising>(layer: Layer<K>, o: &Options<'_>) -> Result<Layer<K>, Error> {
     for (option, class) in [
         ("gamma_initializer", "Ones"),
         ("beta_initializer", "Zeros"),
@@ -158,7 +151,7 @@ fn scaled_and_shifted(o: &Options<'_>) -> Result<(), Error> {
             return Err(o.refuse(option, format!("only {class} is supported")));
         }
     }
-    Ok(())
+    Ok(layer.scale(o.flag("scale", true)?).center(o.flag("center", true)?))
 }
 
 /// The channels, which Keras counts from the back, or as the last of an image's axes.
@@ -172,7 +165,6 @@ fn last_axis(o: &Options<'_>) -> Result<(), Error> {
 }
 
 fn batch_norm(o: &Options<'_>) -> Result<Kind, Error> {
-    scaled_and_shifted(o)?;
     last_axis(o)?;
     o.only("renorm", false)?;
     o.only("renorm_clipping", Value::Null)?;
@@ -186,7 +178,7 @@ fn batch_norm(o: &Options<'_>) -> Result<Kind, Error> {
     if momentum != 0.99 {
         layer = layer.momentum(momentum as f32);
     }
-    Ok(of(layer))
+    Ok(of(normalising(layer, o)?))
 }
 
 /// Layers that are functions.
@@ -194,8 +186,9 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
     Ok(match class {
         "Activation" => match o.function()? {
             Some(function) => of(Activation::new(function)),
-            None => return Err(o.refuse("activation", "a layer that does nothing is not supported")),
+            None => of(Activation::new(Function::Identity)),
         },
+        "Identity" => of(Identity::new()),
         "ReLU" => {
             o.only("threshold", 0.0).or_else(|_| o.only("threshold", 0))?;
             let slope = o.number("negative_slope", 0.0)?;
@@ -208,10 +201,7 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
         }
         "LeakyReLU" => of(LeakyReLU::new(o.number("negative_slope", 0.3)? as f32)),
         "ELU" => of(ELU::new(o.number("alpha", 1.0)? as f32)),
-        "Softmax" => {
-            last_axis(o)?;
-            of(Softmax::new())
-        }
+        "Softmax" => of(o.axis()?.map_or(Softmax::new(), |axis| Softmax::new().axis(axis))),
         "PReLU" => {
             if let Some(init) = initializer(o, "alpha_initializer")?
                 && init != Initializer::zeros()
@@ -231,7 +221,6 @@ fn activation(class: &str, o: &Options<'_>) -> Result<Kind, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Function;
 
     /// The functions that Keras calls by name are known.
     #[test]

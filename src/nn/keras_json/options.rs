@@ -66,6 +66,23 @@ impl<'v> Options<'v> {
     pub(super) fn whole(&self, option: &str, default: Option<usize>) -> Result<usize, Error> {
         self.read(option, default, "a whole number", whole)
     }
+    /// Whole numbers of either sign; one may stand alone.
+    pub(super) fn signed(&self, option: &str) -> Result<Vec<i64>, Error> {
+        self.read(option, None, "a list of whole numbers", |value| match value.as_array() {
+            Some(items) => items.iter().map(Value::as_i64).collect(),
+            None => value.as_i64().map(|only| vec![only]),
+        })
+    }
+    /// An axis, which Keras may put into a list.
+    pub(super) fn axis(&self) -> Result<Option<isize>, Error> {
+        if self.get("axis").is_none() {
+            return Ok(None);
+        }
+        match self.signed("axis")?[..] {
+            [axis] => Ok(isize::try_from(axis).ok()),
+            _ => Err(self.refuse("axis", "one axis is supported")),
+        }
+    }
     pub(super) fn wholes(&self, option: &str) -> Result<Vec<usize>, Error> {
         let read = |value: &Value| value.as_array()?.iter().map(whole).collect();
         self.read(option, None, "a list of whole numbers", read)

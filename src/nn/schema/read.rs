@@ -164,7 +164,11 @@ pub(in crate::nn) fn check_numbers(value: &Value, place: &str) -> Result<(), Err
             Err(misfit(place, format!("has the number {number}; at most {MOST} is read")))
         }
         Value::Array(items) => items.iter().try_for_each(|item| check_numbers(item, place)),
-        Value::Object(fields) => fields.values().try_for_each(|field| check_numbers(field, place)),
+        // Keras's addresses of objects in memory are no sizes
+        Value::Object(fields) => {
+            let mut sizes = fields.iter().filter(|(key, _)| *key != "shared_object_id");
+            sizes.try_for_each(|(_, field)| check_numbers(field, place))
+        }
         _ => Ok(()),
     }
 }

@@ -34,7 +34,7 @@ impl Model {
         let store = self.store().without(is_training_state)?;
         let weights = WeightFile::of_store(&store, self.convention().layout(), BTreeMap::new())?;
         match (fixed, self.convention()) {
-            (Some(fixed), own) if fixed != own => write_weights(path, &weights.to_convention(fixed)?),
+            (Some(fixed), own) if fixed != own => write_weights(path, &weights.to_convention_of(fixed, &store)?),
             // Keras finds layers by their classes and order
             (Some(Convention::Keras), _) => {
                 write_weights(path, &weights.with_keras_architecture(&self.keras_layers()?)?)
@@ -45,7 +45,11 @@ impl Model {
     /// Names and classes of the layers in Keras's order, as its architectures list them.
     fn keras_layers(&self) -> Result<String, Error> {
         let summary = self.network().summary_as(Form::Keras)?;
-        let layer = |row: &SummaryRow| json!({ "class_name": row.class, "config": { "name": row.name } });
+        let layer = |row: &SummaryRow| {
+            let kernel = self.store().ty(&format!("{}/kernel", row.name)).map(|ty| ty.shape.last()).ok();
+            let multiplier = kernel.filter(|_| row.class == "DepthwiseConv2D").unwrap_or(1);
+            json!({ "class_name": row.class, "config": { "name": row.name, "depth_multiplier": multiplier } })
+        };
         let layers: Vec<_> = summary.rows().iter().map(layer).collect();
         Ok(json!({ "config": { "layers": layers } }).to_string())
     }
@@ -75,11 +79,11 @@ impl Model {
     /// [`Error::Io`]; [`Error::Checkpoint`] for tensors that `options` do not allow to be missing, unexpected or of
     /// another shape; the weights are then unchanged.
     pub fn load_weights_by_name(&mut self, path: impl AsRef<Path>, options: &LoadOptions) -> Result<LoadReport, Error> {
-        let file = read_weights(path.as_ref())?;
+        let mut file = read_weights(path.as_ref())?;
         if options.layout.is_none() && file.convention() != self.convention() {
-            return load_by_name(&file.to_convention(self.convention())?, self.store(), options);
+            file = file.to_convention_of(self.convention(), self.store())?;
         }
-        load_by_name(&file, self.store(), options)
+        load_by_name(&file.with_variables_of(self.store()), self.store(), options)
     }
 
     /// Writes the whole state of training: weights, moments, steps, epochs and the learning rate. From it a run goes on

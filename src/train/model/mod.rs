@@ -136,6 +136,7 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Network::of`] and [`Model::of`].
+    #[track_caller]
     pub fn from_module(module: &(impl Module + ?Sized), input: Symbol) -> Result<Model, Error> {
         Model::of(Network::of(module, input)?, ModelOptions::default())
     }

@@ -16,8 +16,9 @@ use super::objective::{Objectives, SavedObjective};
 use super::torch::is_gradient;
 use super::{Model, ModelOptions};
 use crate::error::Error;
-use crate::formats::{LoadOptions, WeightFile, load_by_name};
+use crate::formats::{KERAS_ARCHITECTURE, LoadOptions, WeightFile, is_shape, load_by_name, read_weights};
 use crate::nn::{Mode, Network};
+use crate::store::Axes;
 use crate::train::optimizer::{Tuned, is_training_state};
 
 /// What the file is.
@@ -66,7 +67,8 @@ impl Model {
     }
 
     /// The model of a file that [`Model::save`] wrote. One that was compiled goes on training as if it had not been put
-    /// aside, bit for bit.
+    /// aside, bit for bit. Also that of a `.keras` file of Keras 3, as `keras.models.load_model` reads it, but not compiled;
+    /// [`Network::from_keras_json`] says which layers it may have.
     ///
     /// ```
     /// use outrigger::graph::Loss;
@@ -94,7 +96,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Checkpoint`] naming the file and the place for one that is damaged, of another version,
-    /// or does not hold together.
+    /// or does not hold together, and for a layer of Keras's that is not known here.
     pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
         Model::load_with(path, ModelOptions::default())
     }
@@ -103,23 +105,35 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_with(path: impl AsRef<Path>, options: ModelOptions) -> Result<Model, Error> {
-        let file = WeightFile::read(path.as_ref())?;
-        match file.metadata().get("format").map(String::as_str) {
-            Some(FORMAT) => {}
-            _ => {
-                return Err(file.error("is no whole model of Model::save; its weights are read by Model::load_weights"));
+        let file = read_weights(path.as_ref())?;
+        let is_ours = file.metadata().get("format").is_some_and(|format| format == FORMAT);
+        match file.metadata().get(KERAS_ARCHITECTURE) {
+            _ if is_ours => Model::of_file(&file, options),
+            Some(config) => Model::of_keras(&file, config, options),
+            None => {
+                let reason =
+                    "is no whole model of Model::save or of Keras; its weights are read by Model::load_weights";
+                Err(file.error(reason))
             }
         }
+    }
+
+    fn of_keras(file: &WeightFile, config: &str, options: ModelOptions) -> Result<Model, Error> {
+        let network = Network::from_keras_json(config).map_err(|error| file.error(format!("config.json: {error}")))?;
+        holds(file, &network)?;
+        let model = Model::of(network, options)?;
+        load_by_name(file, model.store(), &LoadOptions { strict: true, ..LoadOptions::default() })?;
+        Ok(model)
+    }
+
+    fn of_file(file: &WeightFile, options: ModelOptions) -> Result<Model, Error> {
         let version: u32 = file.meta_as("version")?;
         if version != VERSION {
             return Err(file.error(format!("is a model of version {version}; this program reads {VERSION}")));
         }
-        let within = |part: &'static str| {
-            let file = &file;
-            move |error: Error| file.error(format!("{part}: {error}"))
-        };
+        let within = |part: &'static str| move |error: Error| file.error(format!("{part}: {error}"));
         let network = Network::from_json(file.meta("architecture")?).map_err(within("architecture"))?;
-        holds(&file, &network)?;
+        holds(file, &network)?;
         let mut model = Model::of(network, options)?;
         let training = file.metadata().get("training");
         let training: Option<Training> = training
@@ -132,7 +146,7 @@ impl Model {
             (model.steps, model.epochs) = (step, epoch);
         }
         let options = LoadOptions { training_state: true, ..LoadOptions::default() };
-        let report = load_by_name(&file, model.store(), &options)?;
+        let report = load_by_name(file, model.store(), &options)?;
         if let Some(name) = report.unexpected.first() {
             return Err(file.error(format!("has a tensor \"{name}\" that its own architecture has not")));
         }
@@ -150,8 +164,9 @@ fn holds(file: &WeightFile, network: &Network) -> Result<(), Error> {
     let layout = file.assumed_layout();
     for id in graph.states() {
         let Some(node) = graph.get(id) else { continue };
-        let (expected, got) = (layout.file_shape(&node.name, &graph.ty(id.result(0)).shape), file.shape(&node.name)?);
-        if *got != expected {
+        let (expected, got) =
+            (layout.file_shape(Axes::of(&graph, id), &graph.ty(id.result(0)).shape), file.shape(&node.name)?);
+        if !is_shape(got, &expected) {
             let reason = format!("tensor \"{}\" is {got}, its architecture makes it {expected}", node.name);
             return Err(file.error(reason));
         }

@@ -8,7 +8,7 @@ use outrigger::{Error, Padding, Tensor};
 use super::Case;
 use crate::common::build::{Build, Fill};
 
-const SETTINGS: [(&str, PoolOptions); 7] = [
+const SETTINGS: [(&str, PoolOptions); 9] = [
     ("2x2", options([2, 2], None, Padding::Valid, true)),
     ("overlapping", options([3, 3], Some([2, 2]), Padding::Explicit([[1, 1], [1, 1]]), true)),
     ("inside", options([3, 3], Some([2, 2]), Padding::Explicit([[1, 1], [1, 1]]), false)),
@@ -16,10 +16,16 @@ const SETTINGS: [(&str, PoolOptions); 7] = [
     ("lopsided", options([2, 3], Some([1, 2]), Padding::Explicit([[0, 1], [2, 0]]), false)),
     ("skipping", options([1, 2], Some([2, 3]), Padding::Valid, true)),
     ("dense", options([2, 2], Some([1, 1]), Padding::Valid, true)),
+    ("ceil", ceil(options([2, 3], Some([3, 2]), Padding::Valid, true))),
+    ("ceil_inside", ceil(options([3, 3], Some([2, 2]), Padding::Explicit([[1, 1], [0, 1]]), false))),
 ];
 
 const fn options(size: [usize; 2], stride: Option<[usize; 2]>, padding: Padding, count_padding: bool) -> PoolOptions {
-    PoolOptions { size, stride, padding, count_padding }
+    PoolOptions { size, stride, padding, count_padding, ceil_mode: false }
+}
+
+const fn ceil(options: PoolOptions) -> PoolOptions {
+    PoolOptions { ceil_mode: true, ..options }
 }
 
 fn image(b: &mut Build) -> [usize; 4] {
@@ -144,7 +150,8 @@ pub fn cases() -> Vec<Case> {
         let size = b.rng.within(1, 3);
         let stride = b.rng.pick(&[None, Some(1), Some(2)]);
         let padding = b.rng.pick(&[Padding1d::Valid, Padding1d::Same, Padding1d::Causal]);
-        let options = Pool1dOptions { size, stride, padding, count_padding: false };
+        let ceil_mode = b.rng.once_in(2);
+        let options = Pool1dOptions { size, stride, padding, count_padding: false, ceil_mode };
         let (max, mean) = (b.g.max_pool1d(x, options)?, b.g.avg_pool1d(x, options)?);
         b.out(max);
         b.out(mean);
