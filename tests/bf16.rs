@@ -189,7 +189,7 @@ fn poisoned_and_guarded() {
 #[test]
 fn roundings_show() {
     let (mut typical, mut narrow) = (0.0f64, 0);
-    for seed in 0..24 {
+    for seed in 0..32 {
         let b = random_graph::training(seed, 12);
         let want = wanted(&b, &PassOptions::default(), 0.0, 0);
         let exact = reference::run(&b.g, &b.inputs, &b.state).unwrap();
