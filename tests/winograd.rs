@@ -20,7 +20,7 @@ use common::executors::{Compiled, Executor, Reference, Results, difference};
 use outrigger::autodiff::gradients;
 use outrigger::codegen::{Convolution, Isa};
 use outrigger::graph::ConvOptions;
-use outrigger::ops::Op;
+use outrigger::ops::{BatchNorm, Op};
 use outrigger::{DType, Graph, Options, Padding, Shape, compile};
 
 /// The forms, and how many times the tolerance they get.
@@ -159,11 +159,12 @@ fn bands_of_one_image() {
     }
 }
 
-/// Few images whose weight is too large for a cache: blocks of output channels in place of bands.
+/// A weight that is too large for a cache: blocks of output channels, among few images in place of bands, among many of
+/// some images at a time.
 #[test]
 fn blocks_of_channels() {
-    for [images, side] in [[1, 19], [2, 14]] {
-        let (b, terms) = convolution(2, [images, side, side, 96], 256, [[1, 1], [1, 1]]);
+    for [images, side, ci] in [[1, 19, 96], [2, 14, 96], [16, 7, 40], [20, 3, 96], [50, 2, 40]] {
+        let (b, terms) = convolution(2, [images, side, side, ci], 256, [[1, 1], [1, 1]]);
         let limit = |_: &str, largest: f64| {
             8.0 * f64::powi(2.0, -24) * (terms.into_iter().max().unwrap() as f64).sqrt() * largest
         };
@@ -172,16 +173,35 @@ fn blocks_of_channels() {
     }
 }
 
+/// Batch statistics of such blocks: each chunk sums its images and channels, and the others' are zeros.
+#[test]
+fn statistics_of_blocks() {
+    let (mut b, terms) = convolution(3, [16, 7, 7, 40], 256, [[1, 1], [1, 1]]);
+    let y = b.g.output("y").unwrap();
+    let (gamma, beta) = (b.w([256], Fill::Positive), b.w([256], Fill::Signed));
+    let running = [Fill::Signed, Fill::Positive].map(|fill| {
+        let tensor = b.values(&[256].into(), fill);
+        b.buffer(tensor)
+    });
+    let attributes = BatchNorm { epsilon: 1e-5, momentum: 0.1, unbiased: true };
+    let normal = b.g.batch_norm(y, gamma, beta, running, attributes).unwrap();
+    b.g.set_output("normal", normal.y).unwrap();
+    let limit =
+        |_: &str, largest: f64| 8.0 * f64::powi(2.0, -24) * (terms.into_iter().max().unwrap() as f64).sqrt() * largest;
+    let found = disagreements(&b, &b.g, limit);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// Once more with poisoned and guarded memory, in a process of its own (the variable is read once).
 #[test]
 fn poisoned_and_guarded() {
     let run = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sizes", "bands_of_one_image", "blocks_of_channels"])
+        .args(["--exact", "sizes", "bands_of_one_image", "blocks_of_channels", "statistics_of_blocks"])
         .env("OUTRIGGER_DEBUG", "poison,bounds")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && said.contains("3 passed"), "{}: {said}", run.status);
+    assert!(run.status.success() && said.contains("4 passed"), "{}: {said}", run.status);
 }
 
 /// The algorithm of the only convolution of a program, and its predicted and its direct time.

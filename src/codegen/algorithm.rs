@@ -14,6 +14,7 @@ use super::conv::Geometry;
 use super::cost;
 use super::isa::Isa;
 use super::winograd::{Form, TAPS};
+use super::winograd_cut::Cut;
 
 /// How convolutions are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,7 +68,7 @@ impl fmt::Display for Choice {
 
 /// The instruction set whose rates decide. It is the same for all: then the algorithm, and with it every bit of a result,
 /// follows from the shape alone. It is the one with the fastest products, so what pays there pays with the others.
-const DECIDES: Isa = Isa::Avx512;
+pub(super) const DECIDES: Isa = Isa::Avx512;
 
 /// An algorithm with its predicted time and the direct kernel's; without one it is the direct kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,10 +131,10 @@ fn forms(g: &Geometry, convolution: Convolution) -> &'static [Form] {
     }
 }
 
-/// The algorithm of a forward convolution.
-pub(super) fn forward(g: &Geometry, settings: Settings, chunks: usize) -> Chosen<Form> {
-    let candidates = forms(g, settings.convolution).iter().copied();
-    let cost = |isa, form| cost::forward(isa, g, form, chunks);
+/// The algorithm of a forward convolution; `cut` says how a form of Winograd is cut into chunks.
+pub(super) fn forward(g: &Geometry, settings: Settings, cut: impl Fn(Form) -> Cut) -> Chosen<(Form, Cut)> {
+    let candidates = forms(g, settings.convolution).iter().map(|&form| (form, cut(form)));
+    let cost = |isa, (form, cut)| cost::forward(isa, g, form, cut);
     Chosen::fastest(settings, candidates, cost, |isa| cost::direct(isa, g, [true, false]))
 }
 

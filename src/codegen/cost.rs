@@ -17,10 +17,10 @@
 use super::algorithm::BackwardForms;
 use super::conv::{Geometry, padded};
 use super::conv_filter::filter_rows;
-use super::conv_forward::bands;
 use super::isa::Isa;
 use super::winograd::Form;
 use super::winograd_backward;
+use super::winograd_cut::Cut;
 use super::winograd_forward;
 use super::winograd_grid::{CACHED, Grid};
 
@@ -92,16 +92,19 @@ fn streamed(grid: &Grid, images: usize, floats: usize) -> f64 {
 }
 
 /// Winograd's time for a forward convolution, in ns. The weight is transformed once.
-pub(super) fn forward(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> f64 {
-    let chunks = winograd_forward::chunks(g, form, chunks);
-    let grid = winograd_forward::grid(isa, g, form, chunks);
-    let parts = winograd_forward::parts(g, form, bands(g.images, chunks));
+pub(super) fn forward(isa: Isa, g: &Geometry, form: Form, cut: Cut) -> f64 {
+    let grid = winograd_forward::grid(isa, g, form, cut);
+    let parts = cut.parts;
     let (ci, co) = (padded(g.ci), padded(g.co));
     let weight = numbers(&[form.products(), g.ci, co]) * rates(isa).transformed;
     // each part makes the tiles of the input anew
     let products = domain(&grid, g.images, ci * parts + co, 2 * g.ci * co);
-    let moved = activations(g).iter().sum::<f64>() * MOVED;
-    (weight + products + streamed(&grid, g.images, g.ci * co) + moved) * PS
+    let [read, written] = activations(g);
+    let moved = (read * parts as f64 + written) * MOVED;
+    // the parts of a run read U once together, each run by itself
+    let of_run = g.images.div_ceil(cut.runs);
+    let streamed = cut.runs as f64 * streamed(&grid, of_run, g.ci * co);
+    (weight + products + streamed + moved) * PS
 }
 
 /// Winograd's time for the gradients that are `wanted` (data, weight), in ns.

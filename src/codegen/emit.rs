@@ -157,6 +157,10 @@ impl<'a> Emit<'a> {
     /// The range of items of this chunk when `items` are cut into `chunks`: (first, count).
     pub(super) fn chunk_range(&mut self, items: usize, chunks: usize) -> (Value, Count) {
         let chunk = self.chunk();
+        self.range(chunk, items, chunks)
+    }
+    /// The same of chunk `chunk`.
+    pub(super) fn range(&mut self, chunk: Value, items: usize, chunks: usize) -> (Value, Count) {
         let per = items.div_ceil(chunks.max(1));
         if chunks <= 1 {
             return (self.int(0), Count::Static(items));

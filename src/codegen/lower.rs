@@ -20,6 +20,7 @@ use super::rows::RowSum;
 use super::tile::Tile;
 use super::transpose::Transposition;
 use super::winograd_backward::WinogradBackward;
+use super::winograd_cut::Cut;
 use super::winograd_forward::WinogradForward;
 use super::winograd_weight::WeightTransform;
 use crate::error::Error;
@@ -315,7 +316,9 @@ impl Lowered {
             let fits = match &mut call.kernel {
                 // lowered with these chunks
                 Kernel::Forward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
-                Kernel::WinogradForward(forward) => [forward.geometry.images, forward.chunks] == [images; 2],
+                Kernel::WinogradForward(forward) => {
+                    forward.cut == Cut::by_images(images) && forward.geometry.images == images
+                }
                 Kernel::Map(map) => map.cut(images),
                 Kernel::Fold(fold) => {
                     fold.chunks = images;

@@ -10,6 +10,7 @@ use super::nest_ops;
 use super::pack::{Pack, rounded};
 use super::transpose::Transposition;
 use super::winograd_backward::WinogradBackward;
+use super::winograd_cut::Cut;
 use super::winograd_forward::{self, WinogradForward};
 use super::winograd_weight::WeightTransform;
 use crate::ops::fused::chunks_for;
@@ -100,19 +101,22 @@ fn forward(
     let fixed = fused.result.has_sums() || !fused.source.outputs.is_empty();
     let alone = || if fixed { fused.chunks } else { image_chunks(&geometry) };
     let wanted = images.unwrap_or_else(alone);
-    let chosen = algorithm::forward(&geometry, settings, wanted);
-    lowered.choice = chosen.report(&step.name, kind, &geometry, |form| form.to_string());
+    // each part of the channels runs the source program
+    let once = images.is_some() || !fused.source.outputs.is_empty();
+    let cut = |form| if once { Cut::by_images(wanted) } else { Cut::new(&geometry, form, wanted) };
+    let chosen = algorithm::forward(&geometry, settings, cut);
+    lowered.choice = chosen.report(&step.name, kind, &geometry, |(form, _)| form.to_string());
     let (kernel, chunks) = match chosen.winograd {
         None => {
             let chunks = wanted;
             (Kernel::Forward(Forward { isa, geometry, chunks, element, source, result, weight: at }), chunks)
         }
-        Some(form) => {
+        Some((form, cut)) => {
             let transform = WeightTransform::new(form, [geometry.ci, padded(geometry.co)], false);
             let weight = lowered.transform(transform, &mut arguments, at);
-            let chunks = winograd_forward::chunks(&geometry, form, wanted);
-            let grid = winograd_forward::grid(isa, &geometry, form, chunks);
-            (Kernel::WinogradForward(WinogradForward { geometry, grid, chunks, source, result, weight }), chunks)
+            let grid = winograd_forward::grid(isa, &geometry, form, cut);
+            let kernel = WinogradForward { geometry, grid, cut, source, result, weight };
+            (Kernel::WinogradForward(kernel), cut.chunks())
         }
     };
     lowered.calls.push(Call { kernel, arguments, chunks, flops: geometry.flops(), kind });

@@ -76,6 +76,7 @@ mod transform;
 mod transpose;
 mod winograd;
 mod winograd_backward;
+mod winograd_cut;
 mod winograd_filter;
 mod winograd_forward;
 mod winograd_grid;

@@ -1,8 +1,8 @@
 //! Winograd convolution, forward.
 //!
 //! ```text
-//!  for each group of images of the chunk (one, or as many as give the products rows enough; with few images a chunk is
-//!  a band of tile rows of one or, where U is large, a block of its output channels: so each part of U is read once)
+//!  for each group of images of the chunk (one, or as many as give the products rows enough; or a band of tile rows of one
+//!  image, or for a block of output channels, see winograd_cut)
 //!    source program ──▶ zero-padded block ──Bᵀ·B──▶ V        a band of tile rows, or the images' all
 //!    M = V · U                                               (m+2)² products of [tiles, ci] and [ci, co]
 //!    for each tile row: M ──Aᵀ·A──▶ m rows; result program on them ──▶ outputs, sums
@@ -11,14 +11,15 @@
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::conv::{Block, Bound, Cursor, F, Geometry, Scratch, Tensor, padded, walk};
-use super::conv_forward::{bands, fill_band, share};
+use super::conv_forward::fill_band;
 use super::emit::{Count, Emit};
 use super::half::Element;
 use super::isa::Isa;
 use super::region::{Access, Extent};
 use super::tile::{Calls, Tile};
 use super::winograd::{Form, TAPS, input, output};
-use super::winograd_grid::{Batch, CACHED, Grid, Operand, Spectrum, clear_around, plane};
+use super::winograd_cut::Cut;
+use super::winograd_grid::{Batch, Grid, Operand, Spectrum, clear_around, plane};
 
 /// A convolution from a padded block to rows of pixels by Winograd: forward, and the data gradient on dy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,49 +188,19 @@ impl Convolution {
 pub(super) struct WinogradForward {
     pub(super) geometry: Geometry,
     pub(super) grid: Grid,
-    pub(super) chunks: usize,
+    pub(super) cut: Cut,
     pub(super) source: Bound,
     pub(super) result: Bound,
     /// Argument of the transformed weight.
     pub(super) weight: usize,
 }
 
-/// Blocks of output channels that an image is cut into in place of `bands` bands of rows, where these would read a large
-/// weight again and again; 1 if it is not. Each block makes V anew, so they are
-/// not narrow.
-pub(super) fn parts(g: &Geometry, form: Form, bands: usize) -> usize {
-    let narrowest = if g.images == 1 { 64 } else { 128 };
-    let tiles: usize = g.output.map(|pixels| pixels.div_ceil(form.outputs())).iter().product();
-    // where an image has many tiles, V is larger than U
-    if form.products() * g.ci * padded(g.co) * 4 <= CACHED || tiles >= g.co {
-        return 1;
-    }
-    let most = bands.min(g.co / narrowest);
-    (1..=most).rev().find(|parts| g.co.is_multiple_of(parts * narrowest)).unwrap_or(1)
-}
-
-/// The grid of a forward convolution in so many chunks: images, or bands of an image's tile rows if there are more.
-pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, chunks: usize) -> Grid {
-    let bands = bands(g.images, chunks);
-    let parts = parts(g, form, bands);
-    let channels = [g.ci, g.co / parts];
-    let group = Grid::group(form, g.output, channels, g.images.div_ceil(chunks));
+/// The grid of a forward convolution.
+pub(super) fn grid(isa: Isa, g: &Geometry, form: Form, cut: Cut) -> Grid {
+    let channels = [g.ci, g.co / cut.parts];
+    let group = Grid::group(form, g.output, channels, g.images.div_ceil(cut.runs));
     let grid = Grid::new(isa, form, g.output, channels, group);
-    if bands > 1 && parts == 1 { Grid { band: grid.tiles()[0] / bands, ..grid } } else { grid }
-}
-
-/// The chunks that come next to `wanted`: where an image is cut into bands, each has as many whole tile rows.
-pub(super) fn chunks(g: &Geometry, form: Form, wanted: usize) -> usize {
-    let bands = bands(g.images, wanted);
-    let parts = parts(g, form, bands);
-    if parts > 1 {
-        return g.images * parts;
-    }
-    if bands == 1 {
-        return wanted;
-    }
-    let rows = g.output[0].div_ceil(form.outputs());
-    g.images * (1..=bands.min(rows)).rev().find(|&bands| rows.is_multiple_of(bands)).unwrap_or(1)
+    if cut.bands > 1 { Grid { band: grid.tiles()[0] / cut.bands, ..grid } } else { grid }
 }
 
 struct Layout {
@@ -239,14 +210,9 @@ struct Layout {
 }
 
 impl WinogradForward {
-    /// Blocks of output channels that are computed apart.
-    fn parts(&self) -> usize {
-        parts(&self.geometry, self.grid.form, bands(self.geometry.images, self.chunks))
-    }
     /// Rows of the block: an image's, or a band's.
     fn block_rows(&self) -> usize {
-        let cut = bands(self.geometry.images, self.chunks) > 1 && self.parts() == 1;
-        let rows = if cut { self.grid.band } else { self.grid.tiles()[0] };
+        let rows = if self.cut.bands > 1 { self.grid.band } else { self.grid.tiles()[0] };
         rows * self.grid.form.outputs() + TAPS - 1
     }
     fn layout(&self) -> Layout {
@@ -255,7 +221,7 @@ impl WinogradForward {
         let (rows, columns) = (self.block_rows(), self.grid.block()[1]);
         let block = scratch.take(&[rows, columns, padded(g.ci)]);
         let row = (columns * padded(g.ci)) as i64 * F;
-        let convolution = Convolution::new(self.grid, [g.ci, g.co], self.parts(), row, &mut scratch);
+        let convolution = Convolution::new(self.grid, [g.ci, g.co], self.cut.parts, row, &mut scratch);
         Layout { block, convolution, bytes: scratch.bytes }
     }
     /// Bytes of worker scratch.
@@ -278,21 +244,22 @@ impl WinogradForward {
         self.source.clear_sums(e, g.ci);
         self.result.clear_sums(e, g.co);
         let weight = e.argument(self.weight);
-        let (first, count, band) = share(e, g.images, self.chunks);
+        let (first, count, rest) = self.cut.share(e, g.images);
         let (inputs, outputs) = (self.source.tensors(), self.result.tensors());
         let mut walked = walk(e, &inputs, first, g.input_bytes());
         walked.extend(walk(e, &outputs, first, g.output_bytes()));
         let mut taker = Taker { result: &self.result, tensors: &outputs, part: None };
         let mut weight = weight;
-        if let Some(index) = band.filter(|_| self.parts() > 1) {
-            let part = e.at_index(index, g.co / self.parts() * 4);
+        if self.cut.parts > 1 {
+            let part = e.at_index(rest, g.co / self.cut.parts * 4);
             taker.part = Some(part);
             weight = e.b.ins().iadd(weight, part);
-        } else if let Some(band) = band {
+        }
+        if self.cut.bands > 1 {
             e.clear(base, self.block_rows() * block.row() as usize);
             let (at_input, at_output) = walked.split_at(inputs.len());
             let pointers = |walked: &[(Value, i64)]| walked.iter().map(|w| w.0).collect::<Vec<_>>();
-            self.band(e, calls, &taker, &block, (&inputs, &pointers(at_input)), (&pointers(at_output), band));
+            self.band(e, calls, &taker, &block, (&inputs, &pointers(at_input)), (&pointers(at_output), rest));
             return;
         }
         clear_around(e, &block, self.block_rows(), g.size, g.ci);

@@ -20,6 +20,10 @@ use crate::types::Shape;
 /// Images from which a group keeps a team busy; smaller batches share out the rows of an image instead.
 const FEWEST_IMAGES: usize = 8;
 
+/// Bytes of a weight that stays in a worker's cache from one image to the next. A larger one would be read again for each
+/// image; a step by itself can take several images, or a part of the weight, at a time.
+const LARGEST_WEIGHT: usize = 2 << 20;
+
 /// A run of steps of which every one treats each image (index of the first axis) by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -65,6 +69,9 @@ fn images_of(all: &Tasks, task: &Task) -> Option<usize> {
     let (_, result) = task.results.first()?;
     let images = *result.shape.0.first()?;
     let by_image = |shape: &Shape| shape.rank() > 1 && shape.0[0] == images;
+    if task.operands.iter().enumerate().any(|(index, (_, ty))| !walked(index) && ty.bytes() > LARGEST_WEIGHT) {
+        return None;
+    }
     let known = |item: usize| match all.items[item].origin {
         Origin::Constant | Origin::State(_) => true,
         Origin::Task(maker) => all.tasks[maker].prepare,
