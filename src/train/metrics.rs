@@ -32,7 +32,8 @@ use crate::error::Error;
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
-/// Something that is measured batch by batch.
+/// Something that is measured batch by batch. A model keeps a copy for training and one for testing, so one that goes with
+/// [`Model::compile`](super::Model::compile) is `Clone`.
 pub trait Metric {
     /// Its name in logs: `accuracy`, `top_5_accuracy`.
     fn name(&self) -> String;
