@@ -69,7 +69,7 @@ models! { ResNetCifar ResNetImageNet Vgg16 MobileNetV2 LeNet5 Mlp }
 fn classifier(network: &Network, batch: usize, mode: Mode) -> Result<Graph, Error> {
     let purpose = if mode == Mode::Train { "train" } else { "eval" };
     let mut graph = Graph::new(format!("{}_{purpose}", network.name()));
-    let (outputs, penalty) = network.add_to(&mut graph, batch, mode)?;
+    let (outputs, penalty) = network.add_to(&mut graph, batch, mode, mode == Mode::Train)?;
     let &[logits] = &outputs[..] else {
         let reason = format!("a classifier has one output, this network {}", outputs.len());
         return Err(Error::Network { name: network.name().to_string(), reason });

@@ -205,9 +205,13 @@ impl Network {
     /// [`Error::Option`] for an empty batch; [`Error::DuplicateName`] for inputs or outputs of one name; those of the
     /// graph's methods, naming the layer.
     pub fn graph(&self, batch: usize, mode: Mode) -> Result<Graph, Error> {
+        self.graph_with(batch, mode, mode == Mode::Train)
+    }
+    /// [`Network::graph`], with the output [`PENALTY`] if that is `penalised`, in whatever mode.
+    pub(crate) fn graph_with(&self, batch: usize, mode: Mode, penalised: bool) -> Result<Graph, Error> {
         let purpose = if mode == Mode::Train { "train" } else { "eval" };
         let mut graph = Graph::new(format!("{}_{purpose}", self.name));
-        let (outputs, penalty) = self.add_to(&mut graph, batch, mode)?;
+        let (outputs, penalty) = self.add_to(&mut graph, batch, mode, penalised)?;
         if let Some(penalty) = penalty {
             graph.set_output(PENALTY, penalty)?;
         }
@@ -217,7 +221,8 @@ impl Network {
         Ok(graph)
     }
 
-    /// Adds the network to a graph: the values of its outputs, and what regularised weights add to the loss.
+    /// Adds the network to a graph: the values of its outputs, and what regularised weights add to the loss if that is
+    /// `penalised`.
     ///
     /// # Errors
     /// Those of [`Network::graph`].
@@ -226,6 +231,7 @@ impl Network {
         graph: &mut Graph,
         batch: usize,
         mode: Mode,
+        penalised: bool,
     ) -> Result<(Vec<Value>, Option<Value>), Error> {
         if batch == 0 {
             let reason = "a batch holds at least one sample".to_string();
@@ -248,7 +254,7 @@ impl Network {
             };
             values.insert(call.0.order, value);
         }
-        let penalty = builder.penalty()?;
+        let penalty = if penalised { builder.penalty()? } else { None };
         let outputs = self.outputs.iter().filter_map(|output| values.get(&output.0.order));
         Ok((outputs.map(|placed| placed.value).collect(), penalty))
     }

@@ -60,12 +60,13 @@ impl<K: Weighted> Layer<K> {
         self.config.weights().bias_init = Some(init.into());
         self
     }
-    /// Adds `factor · Σ |w|` of the weight to the training loss; default 0.
+    /// Adds `factor · Σ |w|` of the weight to the model's loss, in training and in evaluation; default 0.
     pub fn l1(mut self, factor: f32) -> Self {
         self.config.weights().l1 = factor;
         self
     }
-    /// Adds `factor · Σ w²` of the weight to the training loss; default 0. Keras's `kernel_regularizer=L2(factor)`.
+    /// Adds `factor · Σ w²` of the weight to the model's loss, in training and in evaluation; default 0. Keras's
+    /// `kernel_regularizer=L2(factor)`.
     #[doc(alias = "kernel_regularizer")]
     pub fn l2(mut self, factor: f32) -> Self {
         self.config.weights().l2 = factor;

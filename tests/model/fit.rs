@@ -82,6 +82,20 @@ fn validation_and_steps_per_epoch() {
     assert_eq!(model.steps(), 6);
     let after = model.evaluate(images(6), 4).unwrap();
     assert_eq!(history.last("val_loss").unwrap(), after.get("loss").unwrap());
+    // the first batch of two of the validation
+    let part = |validation_steps| FitOptions {
+        batch_size: 4,
+        validation_data: Some(images(6).into()),
+        validation_steps: Some(validation_steps),
+        ..quiet()
+    };
+    let history = model.fit(images(10), part(1)).unwrap();
+    assert_eq!(history.last("val_loss").unwrap(), model.evaluate(images(4), 4).unwrap().get("loss").unwrap());
+    let error = model.fit(images(10), part(0)).unwrap_err().to_string();
+    assert!(error.contains("no batch"), "{error}");
+    let weighted = FitOptions { class_weight: vec![(1, 2.0), (3, f32::NAN)], ..quiet() };
+    let error = model.fit(images(10), weighted).unwrap_err().to_string();
+    assert!(error.contains("class_weight") && error.contains("class 3"), "{error}");
 }
 
 #[test]

@@ -192,9 +192,8 @@ fn what_is_frozen_has_no_gradient() {
 #[test]
 fn groups_are_checked_when_they_are_said() {
     let mut model = classifier().unwrap();
-    let backbone = |pattern: &str| {
-        Sgd::default().lr(0.1).group(ParameterGroup { lr_scale: 0.1, ..ParameterGroup::new(pattern) })
-    };
+    let backbone =
+        |pattern: &str| Sgd::default().lr(0.1).group(ParameterGroup { lr_scale: 0.1, ..ParameterGroup::new(pattern) });
     for (pattern, near) in [("fcc.weight", "fc.weight"), ("batch_norm.*", "batch_normalization.bias")] {
         let error = model.compile(backbone(pattern), CROSS_ENTROPY, ()).unwrap_err().to_string();
         assert!(error.contains(pattern) && error.contains(&format!("did you mean \"{near}\"")), "{error}");

@@ -131,9 +131,14 @@ impl Meters {
     ) -> Result<(), Error> {
         self.loss.add(f64::from(loss), samples);
         self.losses.iter_mut().zip(losses).for_each(|((_, mean), &loss)| mean.add(f64::from(loss), samples));
-        for (at, _, metric) in &mut self.metrics {
+        for (at, name, metric) in &mut self.metrics {
             if let Some((prediction, target)) = pairs.get(*at) {
-                metric.update(prediction, target)?;
+                metric.update(prediction, target).map_err(|mut error| {
+                    if let Error::Type { name: what, .. } | Error::Label { name: what, .. } = &mut error {
+                        *what = format!("{what} of {name}");
+                    }
+                    error
+                })?;
             }
         }
         Ok(())
@@ -174,8 +179,7 @@ impl Model {
         let outputs = self.network.output_names();
         let places = objectives.places(&outputs)?;
         let metrics = metrics.into();
-        let (trained, tested) =
-            (Meters::new(&outputs, &places, &metrics)?, Meters::new(&outputs, &places, &metrics)?);
+        let (trained, tested) = (Meters::new(&outputs, &places, &metrics)?, Meters::new(&outputs, &places, &metrics)?);
         self.programs.forget();
         self.programs.drop_states(is_training_state)?;
         self.compiled = Some(Compiled { tuned, objectives, places, trained, tested });

@@ -106,6 +106,12 @@ impl Model {
             None => None,
         };
         self.compiled()?;
+        if let Some((class, weight)) =
+            options.class_weight.iter().find(|(_, weight)| !(0.0..f32::INFINITY).contains(weight))
+        {
+            let reason = format!("must be finite and at least 0, got {weight} for the class {class}");
+            return Err(Error::Option { option: "class_weight".to_string(), reason });
+        }
         let mut history = History::default();
         self.stop = false;
         self.epochs = options.initial_epoch;
@@ -186,7 +192,11 @@ impl Model {
     }
     fn evaluate_source(&mut self, source: &Source, steps: Option<usize>) -> Result<Logs, Error> {
         self.compiled_mut()?.tested.reset();
-        for item in source.epoch(0).take(steps.unwrap_or(usize::MAX)) {
+        let mut batches = source.epoch(0).take(steps.unwrap_or(usize::MAX)).peekable();
+        if batches.peek().is_none() {
+            return Err(Error::Option { option: "data".to_string(), reason: "has no batch to evaluate".to_string() });
+        }
+        for item in batches {
             let item = item?;
             match &item {
                 Item::Batch(batch) => self.test_feed(Feed::of_batch(batch, self.network.inputs())?)?,

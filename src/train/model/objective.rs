@@ -174,7 +174,8 @@ pub(super) fn loss_name(output: &str) -> String {
 
 /// The network with its losses: outputs by their names, and [`LOSS`].
 pub(super) fn loss_graph(network: &Network, objectives: &Objectives, task: &Task, mode: Mode) -> Result<Graph, Error> {
-    let mut graph = network.graph(task.batch, mode)?;
+    // in both modes, as in Keras
+    let mut graph = network.graph_with(task.batch, mode, true)?;
     let outputs = network.output_names();
     let places = objectives.places(&outputs)?;
     let weights = match task.weighted {
