@@ -219,20 +219,24 @@ fn suggest(near: &[String]) -> String {
     }
 }
 
-/// Sorts `names` by edit distance to `name`, nearest first.
+/// Sorts `names` by edit distance to `name`, nearest first; `*` in `name` stands for anything.
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut all: Vec<_> = names.into_iter().map(|n| (edit_distance(name, n), n.to_string())).collect();
     all.sort();
     all.into_iter().map(|(_, n)| n).collect()
 }
 
-/// Levenshtein distance in characters.
+/// Levenshtein distance in characters, `*` in `a` for any.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
+    for ca in a.chars() {
+        if ca == '*' {
+            (0..b.len()).for_each(|j| row[j + 1] = row[j + 1].min(row[j]));
+            continue;
+        }
         let mut diagonal = row[0];
-        row[0] = i + 1;
+        row[0] += 1;
         for (j, cb) in b.iter().enumerate() {
             let substitute = diagonal + usize::from(ca != *cb);
             diagonal = row[j + 1];

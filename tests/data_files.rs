@@ -8,8 +8,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{ImageFormat, Rgb, RgbImage};
 use outrigger::data::{
-    Array, ArrayDataset, DataError, DataLoader, Dataset, ImageFolder, LoaderOptions, MNIST, Npy, Resize, Target,
-    Values, read_idx, read_npz,
+    Array, ArrayDataset, DataError, DataLoader, Dataset, FASHION_MNIST, ImageFolder, LoaderOptions, MNIST, Npy, Resize,
+    Target, Values, read_idx, read_npz,
 };
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -51,7 +51,14 @@ fn mnist_is_read_plain_and_gzipped_in_place_and_in_torchvisions_folder() {
         assert_eq!((split.train.shape(), split.train.labels()), ([2, 3, 1], &[9, 0][..]));
         assert_eq!(split.train.image(1).unwrap(), [6, 7, 8, 9, 10, 11]);
         assert_eq!((split.test.images(), split.test.labels()), (&[50; 6][..], &[4][..]));
+        assert_eq!(split.test.class_names()[9], "9");
     }
+    let dir = tempdir().unwrap();
+    let raw = dir.path().join("FashionMNIST/raw");
+    fs::create_dir_all(&raw).unwrap();
+    write_mnist(&raw);
+    let split = FASHION_MNIST.load(dir.path()).unwrap();
+    assert_eq!((split.train.labels(), split.train.class_names()[9].as_str()), (&[9, 0][..], "Ankle boot"));
 }
 
 #[test]
@@ -169,6 +176,11 @@ fn every_type_and_order_of_npy_is_read() {
     let bytes = read_npy(&npy("|u1", "False", "(3,)", &[7, 8, 9])).unwrap();
     assert_eq!(bytes.clone().into_labels().unwrap(), [7, 8, 9]);
     assert_eq!(bytes.into_array().unwrap().values(), &Values::Bytes(vec![7, 8, 9]));
+    // no shades of grey
+    let bits = read_npy(&npy("|b1", "True", "(2, 2)", &[1, 0, 1, 1])).unwrap();
+    assert_eq!(bits.into_array().unwrap().into_floats(), [1.0, 1.0, 0.0, 1.0]);
+    let bits = read_npy(&npy("|b1", "False", "(2,)", &[1, 0])).unwrap();
+    assert_eq!(bits.into_labels().unwrap(), [1, 0]);
 }
 
 #[test]

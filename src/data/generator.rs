@@ -38,7 +38,7 @@ pub struct ImageDataGenerator {
     pub width_shift_range: f64,
     /// Shifts up or down by at most this share of the height.
     pub height_shift_range: f64,
-    /// Shears by at most so many degrees either way.
+    /// Shears by at most so many degrees either way: rows are shifted against each other.
     pub shear_range: f64,
     /// Zooms each axis by 1 − zoom to 1 + zoom, less than 1.
     pub zoom_range: f64,
@@ -111,11 +111,11 @@ impl Transform for ImageDataGenerator {
         let added = draw(self.channel_shift_range) as f32;
         let flips = [self.horizontal_flip, self.vertical_flip].map(|flip| flip && random.chance(0.5));
 
-        // rotation · shift · shear · zoom, as in apply_affine_transform
+        // rotation · shift · shear · zoom, as Keras 3's apply_affine_transform has them for (x, y), here for (y, x)
         let product =
             |a: [[f64; 2]; 2], b: [[f64; 2]; 2]| [0, 1].map(|i| [0, 1].map(|j| a[i][0] * b[0][j] + a[i][1] * b[1][j]));
-        let rotation = [[cos, -sin], [sin, cos]];
-        let sheared = product([[1.0, -shear.sin()], [0.0, shear.cos()]], [[zoom[0], 0.0], [0.0, zoom[1]]]);
+        let rotation = [[cos, sin], [-sin, cos]];
+        let sheared = product([[shear.cos(), 0.0], [-shear.sin(), 1.0]], [[zoom[0], 0.0], [0.0, zoom[1]]]);
         let matrix = product(rotation, sheared);
         let shift = rotation.map(|[a, b]| a * shift[0] + b * shift[1]);
         if (matrix, shift) != ([[1.0, 0.0], [0.0, 1.0]], [0.0; 2]) {

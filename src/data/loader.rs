@@ -178,7 +178,8 @@ impl Source {
         }
         let mut random = Random::keyed(self.options.seed, epoch, Use::Batch, number as u64);
         for transform in &self.batch_transforms {
-            transform.apply(&mut batch, &mut random)?;
+            let at = |error| DataError::At { origin: format!("batch {number}"), source: Box::new(error) };
+            transform.apply(&mut batch, &mut random).map_err(at)?;
         }
         Ok(batch)
     }

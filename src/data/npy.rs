@@ -32,9 +32,9 @@ pub struct Npy {
 /// Values of an array, widened to one of three types.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Numbers {
-    /// Unsigned bytes and booleans.
+    /// Unsigned bytes.
     Bytes(Vec<u8>),
-    /// All other integers.
+    /// All other integers, and booleans as 0 and 1.
     Integers(Vec<i64>),
     /// As f32, rounded.
     Floats(Vec<f32>),
@@ -192,7 +192,7 @@ impl Kind {
     }
 
     fn numbers(&self, bytes: Vec<u8>) -> Numbers {
-        if self.size == 1 && self.letter != b'i' {
+        if self.size == 1 && self.letter == b'u' {
             return Numbers::Bytes(bytes);
         }
         // each number as the low bytes of a u64

@@ -301,11 +301,6 @@ impl Graph {
         if *count == 1 { path } else { format!("{path}_{}", *count - 1) }
     }
 
-    /// Lets a run change no state.
-    pub(crate) fn drop_updates(&mut self) {
-        self.updates.clear();
-    }
-
     /// Names `value` as a result of the graph.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ impl<'g> Builder<'g> {
         x.iter().map(|&p| if first { self.images(p) } else { self.plain(p) }).collect()
     }
 
-    /// Lets training make `l1 · Σ |w| + l2 · Σ w²` small.
+    /// Lets training make `l1 · Σ |w| + l2 · Σ w²` small, unless the layer is frozen.
     pub(super) fn penalise(&mut self, weight: Value, factors: [f32; 2]) {
         let known = self.penalties.iter().any(|&(penalised, _)| penalised == weight);
         if factors != [0.0; 2] && self.trainable && !known {

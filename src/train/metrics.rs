@@ -3,6 +3,7 @@
 //! Each keeps counts or sums and divides once, when it is asked for its value: a smaller last batch weighs as much as
 //! it has samples, and an epoch gives the same whatever its batches. Predictions are `[n, classes]` scores (logits or
 //! probabilities) with i32 labels `[n]` or one-hot rows; for two classes also one score a sample, `[n]` or `[n, 1]`.
+//! Axes between these, such as the words of a text or the pixels of an image, make as many samples.
 //!
 //! ```
 //! use outrigger::Tensor;
@@ -32,7 +33,8 @@ use crate::error::Error;
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
-/// Something that is measured batch by batch.
+/// Something that is measured batch by batch. A model keeps a copy for training and one for testing, so one that goes with
+/// [`Model::compile`](super::Model::compile) is `Clone`.
 pub trait Metric {
     /// Its name in logs: `accuracy`, `top_5_accuracy`.
     fn name(&self) -> String;
@@ -239,14 +241,12 @@ impl<'a> Batch<'a> {
         let Some(scores) = prediction.as_f32() else {
             return Err(unfit("prediction", TensorType::f32(shape.clone()), prediction));
         };
-        let (samples, width) = match *shape.0.as_slice() {
-            [samples] => (samples, 1),
-            [samples, width] if width > 0 => (samples, width),
-            _ => {
-                let classes = shape.last().max(2);
-                return Err(unfit("prediction", TensorType::f32([shape.elements() / classes, classes]), prediction));
-            }
+        let (of_labels, width) = match shape.0.as_slice() {
+            [_] => (shape.0.as_slice(), 1),
+            [before @ .., width] if *width > 0 => (before, *width),
+            _ => return Err(unfit("prediction", TensorType::f32([1, 2]), prediction)),
         };
+        let samples: usize = of_labels.iter().product();
         let labels = match (target.as_i32(), target.as_f32()) {
             (Some(labels), _) if labels.len() == samples => Cow::Borrowed(labels),
             // one-hot rows, or numbers for two classes
@@ -254,7 +254,7 @@ impl<'a> Batch<'a> {
                 let class = |row: &[f32]| if width == 1 { i32::from(row[0] > 0.5) } else { argmax(row) as i32 };
                 Cow::Owned(rows.chunks_exact(width).map(class).collect())
             }
-            _ => return Err(unfit("target", TensorType::new(DType::I32, [samples]), target)),
+            _ => return Err(unfit("target", TensorType::new(DType::I32, of_labels.to_vec()), target)),
         };
         let classes = width.max(2);
         let is_class = |label: i32| usize::try_from(label).is_ok_and(|label| label < classes);

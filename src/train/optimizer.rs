@@ -48,10 +48,17 @@ pub struct TrainingOptions {
 }
 
 impl TrainingOptions {
-    fn check(&self) -> Result<(), Error> {
+    /// Refuses options out of range, and a group that fits none of a network's `states`.
+    fn check(&self, states: &[&str]) -> Result<(), Error> {
         self.optimizer.check()?;
+        self.groups.iter().try_for_each(|group| group.check(states))?;
         self.ema.map_or(Ok(()), |decay| kinds::check_decay("ema", decay))
     }
+}
+
+/// Names of parameters and buffers.
+fn state_names(graph: &Graph) -> Vec<&str> {
+    graph.states().map(|id| graph.node(id).name.as_str()).collect()
 }
 
 impl Default for TrainingOptions {
@@ -79,11 +86,11 @@ pub fn training_graph(forward: Graph, loss: Value, optimizer: &Optimizer) -> Res
 /// - where the graph has a step counter ([`Graph::random_step`]) without an update, its update by 1.
 ///
 /// # Errors
-/// [`Error::Option`] for options out of range and for a group without parameters; those of [`gradients`], so also for a parameter that the
-/// loss does not depend on; [`Error::Gradient`] for a graph without parameters; [`Error::DuplicateName`] when
-/// a name is taken or a parameter already has an update.
+/// [`Error::Option`] for options out of range; [`Error::UnknownName`] for a group that fits no parameter; those of
+/// [`gradients`], so also for a parameter that the loss does not depend on; [`Error::Gradient`] for a graph without
+/// parameters; [`Error::DuplicateName`] when a name is taken or a parameter already has an update.
 pub fn training_graph_with(forward: Graph, loss: Value, options: &TrainingOptions) -> Result<Graph, Error> {
-    options.check()?;
+    options.check(&state_names(&forward))?;
     let mut graph = forward;
     let parameters: Vec<Value> = graph.parameters().map(|id| id.result(0)).collect();
     if parameters.is_empty() {
@@ -128,7 +135,7 @@ pub fn gradient_graph(forward: Graph, loss: Value) -> Result<Graph, Error> {
 /// # Errors
 /// As [`training_graph_with`].
 pub fn update_graph(model: &Graph, options: &TrainingOptions) -> Result<Graph, Error> {
-    options.check()?;
+    options.check(&state_names(model))?;
     let mut graph = Graph::new(format!("{}_step", model.name()));
     let (mut parameters, mut grads) = (Vec::new(), Vec::new());
     for id in model.parameters() {
@@ -152,7 +159,7 @@ fn name_of(graph: &Graph, value: Value, suffix: &str) -> String {
 
 /// Lets `parameters` follow their gradients.
 fn update(graph: Graph, parameters: &[Value], grads: &[Value], options: &TrainingOptions) -> Result<Graph, Error> {
-    let membership = membership(&graph, parameters, &options.groups)?;
+    let membership = membership(&graph, parameters, &options.groups);
     let mut rule = rule::Rule::new(graph, &options.optimizer)?;
     let mut groups = Vec::with_capacity(options.groups.len() + 1);
     for group in &options.groups {
@@ -172,11 +179,9 @@ fn update(graph: Graph, parameters: &[Value], grads: &[Value], options: &Trainin
 }
 
 /// The group of each parameter; the last, after all of `groups`, for those in none.
-fn membership(graph: &Graph, parameters: &[Value], groups: &[ParameterGroup]) -> Result<Vec<usize>, Error> {
-    let names: Vec<&str> = parameters.iter().map(|p| graph.node(p.node).name.as_str()).collect();
-    groups.iter().try_for_each(|group| group.check(&names))?;
-    let first = |name: &&str| groups.iter().position(|group| group.holds(name)).unwrap_or(groups.len());
-    Ok(names.iter().map(first).collect())
+fn membership(graph: &Graph, parameters: &[Value], groups: &[ParameterGroup]) -> Vec<usize> {
+    let names = parameters.iter().map(|p| &graph.node(p.node).name);
+    names.map(|name| groups.iter().position(|group| group.holds(name)).unwrap_or(groups.len())).collect()
 }
 
 /// Lets a step counter that nobody updates count runs.

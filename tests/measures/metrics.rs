@@ -203,15 +203,37 @@ fn batches_that_do_not_fit() {
         assert_eq!(error(&f32s(&[2, 2]), &labels(&[0])), "\"target\" takes i32[2], got i32[1]", "{name}");
         assert_eq!(error(&f32s(&[2, 2]), &f32s(&[2])), "\"target\" takes i32[2], got f32[2]", "{name}");
         assert_eq!(error(&labels(&[0]), &labels(&[0])), "\"prediction\" takes f32[1], got i32[1]", "{name}");
-        assert!(error(&f32s(&[2, 1, 2]), &labels(&[0, 1])).contains("takes f32[2,2]"), "{name}");
+        assert_eq!(error(&f32s(&[2, 3, 2]), &labels(&[0, 1])), "\"target\" takes i32[2,3], got i32[2]", "{name}");
+        assert!(error(&f32s(&[]), &labels(&[0])).contains("\"prediction\" takes f32[1,2], got f32[]"), "{name}");
         let outside = error(&f32s(&[2, 2]), &labels(&[1, 2]));
         assert_eq!(outside, "\"target\"[1] is 2, but labels must be in 0..2", "{name}");
         assert!(error(&f32s(&[1, 2]), &labels(&[-1])).contains("is -1"), "{name}");
         assert!(metric.value().is_nan() || metric.value() == 0.0, "{name} is as before");
     }
     assert!(TopK::new(1).update(&f32s(&[3]), &labels(&[0, 1, 1])).is_err());
+    let outside = recall(2, Average::Class(2)).update(&f32s(&[1, 2]), &labels(&[0])).unwrap_err().to_string();
+    assert!(
+        outside.contains("average") && outside.contains("the 2 classes") && outside.contains("class 2"),
+        "{outside}"
+    );
     assert!(recall(3, Average::Macro).update(&f32s(&[1, 2]), &labels(&[0])).is_err());
     assert!(Auc::new().update(&f32s(&[1, 3]), &labels(&[0])).is_err());
     let mut error = MeanAbsoluteError::default();
     assert!(error.update(&f32s(&[2, 1]), &f32s(&[2])).is_err() && error.update(&labels(&[1]), &f32s(&[1])).is_err());
+}
+
+/// Words of a text, pixels of an image: as many samples.
+#[test]
+fn axes_between_samples_and_classes_are_samples() {
+    let scores =
+        |shape: &[usize]| Tensor::f32(shape.to_vec(), Samples::new(3, 4, 4).scores[..24 * 4].to_vec()).unwrap();
+    let labels = |shape: &[usize]| Tensor::i32(shape.to_vec(), (0..24).map(|i| i * 7 % 4).collect()).unwrap();
+    let mut all: [[Box<dyn Metric>; 3]; 2] = [(); 2]
+        .map(|()| [Box::new(Accuracy::new()) as _, Box::new(TopK::new(2)) as _, Box::new(f1(4, Average::Macro)) as _]);
+    let [rows, texts] = &mut all;
+    for (row, text) in rows.iter_mut().zip(texts) {
+        row.update(&scores(&[24, 4]), &labels(&[24])).unwrap();
+        text.update(&scores(&[2, 4, 3, 4]), &labels(&[2, 4, 3])).unwrap();
+        assert_eq!(row.value(), text.value());
+    }
 }

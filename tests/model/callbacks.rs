@@ -8,7 +8,7 @@ use outrigger::train::callback::{
 };
 use outrigger::train::log::Verbose;
 use outrigger::train::optimizer::Adam;
-use outrigger::train::schedule::{PlateauOptions, StepLR};
+use outrigger::train::schedule::{Mode, PlateauOptions, StepLR};
 use outrigger::train::{Callback, FitOptions, Logs, Model};
 
 use super::{CROSS_ENTROPY, classifier, noise, weights};
@@ -58,6 +58,16 @@ fn early_stopping_waits_and_gives_the_best_weights_back() {
     four.fit(data(), options(4, vec![])).unwrap();
     assert_eq!(stop(2, true, 0.0).1, weights(&four));
     assert_ne!(stop(2, false, 0.0).1, weights(&four));
+    // Keras's: where it ends with these losses
+    let ends = |losses: &[f64], stopping: EarlyStopping| {
+        let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(Report(losses.to_vec())), Box::new(stopping)];
+        compiled().fit(data(), options(losses.len() as u64, callbacks)).unwrap().epochs().len()
+    };
+    let watch = || EarlyStopping::new("val_loss");
+    assert_eq!(ends(&[1.0, 2.0, 3.0, 3.5, 4.0], watch().patience(1).start_from_epoch(2)), 4);
+    assert_eq!(ends(&[3.0, 2.0, 1.5, 1.4, 1.3, 1.35], watch().patience(2).baseline(1.45)), 6, "reached in the end");
+    assert_eq!(ends(&[3.0, 2.0, 1.9, 1.95, 1.0], watch().patience(2).baseline(1.45)), 4, "not reached in time");
+    assert_eq!(ends(&[f64::NAN, 2.0, 1.0, 1.0, 0.5], watch()), 4);
     let unknown = EarlyStopping::new("val_los");
     let error = compiled().fit(data(), options(1, vec![Box::new(Report(vec![1.0])), Box::new(unknown)])).unwrap_err();
     assert!(error.to_string().contains("did you mean \"val_loss\""), "{error}");
@@ -85,6 +95,24 @@ fn checkpoints_are_written_when_due() {
     };
     assert_eq!(loaded("best.safetensors"), loaded("epoch_2.safetensors"));
     assert_eq!(loaded("epoch_4.safetensors"), weights(&model));
+    // the other way round, where a name does not say it
+    let callbacks: Vec<Box<dyn Callback>> = vec![
+        Box::new(Report(vec![1.0, 3.0, 2.5, 0.5])),
+        Box::new(ModelCheckpoint::best(&path("most.safetensors"), "val_loss").mode(Mode::Max)),
+    ];
+    compiled().fit(data(), options(4, callbacks)).unwrap();
+    assert_eq!(loaded("most.safetensors"), loaded("epoch_2.safetensors"));
+    // into folders that are not there yet
+    let (there, backup) = (path("new/a/w_{epoch}.pt"), path("new/b/backup.safetensors"));
+    let callbacks: Vec<Box<dyn Callback>> =
+        vec![Box::new(ModelCheckpoint::every(&there, 1)), Box::new(BackupAndRestore::new(&backup))];
+    compiled().fit(data(), options(1, callbacks)).unwrap();
+    assert!(dir.path().join("new/a/w_1.pt").is_file() && dir.path().join("new/b").is_dir());
+    // a format that is none is found out before the first epoch
+    let mut model = compiled();
+    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(ModelCheckpoint::every(&path("w.tar"), 1))];
+    let error = model.fit(data(), options(1, callbacks)).unwrap_err().to_string();
+    assert!(error.contains("w.tar") && model.steps() == 0, "{error}");
 }
 
 #[test]
@@ -140,6 +168,12 @@ fn the_rate_falls_on_a_plateau() {
         vec![Box::new(Report(vec![2.0, 1.0, 1.0, 1.0, 1.0])), Box::new(ReduceLROnPlateau::new("val_loss", plateau))];
     let mut model = compiled();
     let history = model.fit(data(), options(5, callbacks)).unwrap();
+    assert_eq!(history.get("learning_rate").unwrap(), [1e-3, 1e-3, 1e-3, 1e-3, 5e-4]);
+    // or when it has stopped rising
+    let plateau = PlateauOptions { patience: 0, factor: 0.5, ..PlateauOptions::default() };
+    let rising = ReduceLROnPlateau::new("val_loss", plateau).mode(Mode::Max);
+    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(Report(vec![1.0, 2.0, 3.0, 2.0, 4.0])), Box::new(rising)];
+    let history = compiled().fit(data(), options(5, callbacks)).unwrap();
     assert_eq!(history.get("learning_rate").unwrap(), [1e-3, 1e-3, 1e-3, 1e-3, 5e-4]);
 }
 

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use outrigger::data::{Array, ArrayDataset, ImageFolder, LoaderOptions, Resize, Sample, Samples, Target};
+use outrigger::data::{Array, ArrayDataset, ImageFolder, LoaderOptions, Mixup, Resize, Sample, Samples, Target};
 use outrigger::data::{DataLoader, to_categorical};
 use outrigger::nn::Network;
 use outrigger::train::log::Verbose;
+use outrigger::train::metrics::{Average, f1};
 use outrigger::train::optimizer::Adam;
 use outrigger::train::{FitOptions, Model};
 use outrigger::{Error, Tensor};
@@ -97,6 +98,15 @@ fn labels_without_a_class() {
     let options = FitOptions { shuffle: false, ..quiet() };
     contains(compiled().fit(data.clone(), options), &["target/fc", "[0] is 9", "0..4"]);
     contains(compiled().evaluate(data, 4), &["target/fc", "[2] is 9"]);
+    // a metric for other classes than the network's is named
+    let mut other = classifier().unwrap();
+    other.compile(Adam::default(), CROSS_ENTROPY, [f1(3, Average::Macro)]).unwrap();
+    let good = || ArrayDataset::classes(inputs(), vec![0, 1, 2, 0], 4).unwrap();
+    contains(other.fit(good(), quiet()), &["prediction of f1_score", "f32[2,3]", "f32[2,4]"]);
+    // targets are mixed in a batch
+    let loader = DataLoader::new(good(), LoaderOptions { batch_size: 2, shuffle: false, ..LoaderOptions::default() });
+    let loader = loader.unwrap().batch_transform(Mixup::new(2));
+    contains(loader.epoch(0).collect::<Result<Vec<_>, _>>(), &["batch 1", "label 2", "2 classes"]);
     // a loader that does not know how many there are
     let sample = |label| -> Result<Sample, outrigger::data::DataError> {
         Ok(Sample { input: Array::new([6, 6, 3], vec![0u8; 108])?, target: Target::Class(label) })

@@ -82,6 +82,20 @@ fn validation_and_steps_per_epoch() {
     assert_eq!(model.steps(), 6);
     let after = model.evaluate(images(6), 4).unwrap();
     assert_eq!(history.last("val_loss").unwrap(), after.get("loss").unwrap());
+    // the first batch of two of the validation
+    let part = |validation_steps| FitOptions {
+        batch_size: 4,
+        validation_data: Some(images(6).into()),
+        validation_steps: Some(validation_steps),
+        ..quiet()
+    };
+    let history = model.fit(images(10), part(1)).unwrap();
+    assert_eq!(history.last("val_loss").unwrap(), model.evaluate(images(4), 4).unwrap().get("loss").unwrap());
+    let error = model.fit(images(10), part(0)).unwrap_err().to_string();
+    assert!(error.contains("no batch"), "{error}");
+    let weighted = FitOptions { class_weight: vec![(1, 2.0), (3, f32::NAN)], ..quiet() };
+    let error = model.fit(images(10), weighted).unwrap_err().to_string();
+    assert!(error.contains("class_weight") && error.contains("class 3"), "{error}");
 }
 
 #[test]
@@ -186,4 +200,52 @@ fn weights_are_kept_in_a_file() {
     assert_ne!(weights(&other), weights(&model));
     other.load_weights(&path).unwrap();
     assert_eq!(weights(&other), weights(&model));
+}
+
+/// A look at other data in the middle of an epoch is no part of it.
+#[test]
+fn evaluation_within_an_epoch_leaves_it_alone() {
+    struct Look;
+    impl Callback for Look {
+        fn on_batch_end(&mut self, model: &mut Model, batch: usize, _: &Logs) -> Result<(), Error> {
+            let logs = model.evaluate(images(5), 5)?;
+            assert!(logs.get("loss").is_some_and(f64::is_finite), "{batch}");
+            let (inputs, labels) = super::batch(3, 1)?;
+            model.test_on_batch(&inputs, &labels).map(drop)
+        }
+    }
+    let fit = |callbacks: Vec<Box<dyn Callback>>| {
+        let mut model = classifier().unwrap();
+        model.compile(Adam::default(), CROSS_ENTROPY, (Accuracy::new(), TopK::new(2))).unwrap();
+        let validation_data = Some(images(6).into());
+        let history =
+            model.fit(images(10), FitOptions { epochs: 2, batch_size: 4, validation_data, callbacks, ..quiet() });
+        let history = history.unwrap();
+        history.metrics().map(|(name, values)| (name.to_string(), values.to_vec())).collect::<Vec<_>>()
+    };
+    assert_eq!(fit(vec![Box::new(Look)]), fit(vec![]));
+}
+
+/// Ten samples in batches of four are three steps, an epoch here is two.
+#[test]
+fn a_run_of_parts_of_the_data_goes_on_where_it_ended() {
+    let options = |epochs, initial_epoch| FitOptions {
+        epochs,
+        initial_epoch,
+        batch_size: 4,
+        steps_per_epoch: Some(2),
+        ..quiet()
+    };
+    let compiled = || {
+        let mut model = classifier().unwrap();
+        model.compile(Adam::default(), CROSS_ENTROPY, ()).unwrap();
+        model
+    };
+    for first in 1..5 {
+        let (mut whole, mut parts) = (compiled(), compiled());
+        whole.fit(images(10), options(5, 0)).unwrap();
+        parts.fit(images(10), options(first, 0)).unwrap();
+        parts.fit(images(10), options(5, first)).unwrap();
+        assert_eq!(weights(&parts), weights(&whole), "{first}");
+    }
 }

@@ -3,7 +3,7 @@
 use outrigger::graph::Loss;
 use outrigger::nn::{Dense, Input};
 use outrigger::ops::Init;
-use outrigger::train::optimizer::{Adam, Sgd};
+use outrigger::train::optimizer::{Adam, ParameterGroup, Sgd};
 use outrigger::train::{Model, Objective};
 use outrigger::{Error, Tensor};
 
@@ -73,8 +73,17 @@ fn gradients_are_those_of_differences_and_add_up() {
     assert!((known - norm(&before)).abs() < 1e-6 && (norm(&all(&model)) - known / 2.0).abs() < 1e-5);
     model.clip_grad_value(0.01).unwrap();
     assert!(all(&model).iter().all(|x| x.abs() <= 0.01));
+    for bad in [-1.0, f64::NAN] {
+        assert!(model.clip_grad_norm(bad).is_err() && model.clip_grad_value(bad as f32).is_err());
+    }
     model.zero_grad().unwrap();
     assert!(all(&model).iter().all(|&x| x == 0.0));
+    // a gradient that is no number is not made one
+    model.forward(&Tensor::full([4, 3], f32::NAN)).unwrap();
+    model.loss(&target).unwrap();
+    model.backward().unwrap();
+    model.clip_grad_value(0.01).unwrap();
+    assert!(all(&model).iter().all(|x| x.is_nan()));
 }
 
 #[test]
@@ -171,4 +180,52 @@ fn penalties_are_part_of_every_loss() {
     model.freeze("l").unwrap();
     let logs = model.test_on_batch(&Tensor::full([1, 3], 0.0), &Tensor::full([1, 2], 1.0)).unwrap();
     assert!((logs.get("loss").unwrap() - 1.0).abs() < 1e-6, "{logs:?}");
+}
+
+/// What a parameter was told before it was frozen is no part of the norm.
+#[test]
+fn what_is_frozen_has_no_gradient() {
+    let x = Input::keras("x", [3]);
+    let hidden = Dense::new(4).name("hidden").call(&x).unwrap();
+    let mut model = Model::new(&x, &Dense::new(2).name("head").call(&hidden).unwrap()).unwrap();
+    model.compile(Sgd::default().lr(0.1), Loss::MeanSquaredError, ()).unwrap();
+    let inputs = Tensor::f32([4, 3], super::noise(12, 1)).unwrap();
+    let target = Tensor::f32([4, 2], super::noise(8, 2)).unwrap();
+    let backward = |model: &mut Model| {
+        model.forward(&inputs).unwrap();
+        model.loss(&target).unwrap();
+        model.backward().unwrap();
+    };
+    backward(&mut model);
+    let head = model.gradient("head/kernel").unwrap();
+    model.freeze("hidden").unwrap();
+    assert_eq!(model.gradient_names(), ["head/kernel", "head/bias"]);
+    assert_eq!(model.gradient("head/kernel").unwrap(), head, "what still learns keeps its sum");
+    let of_head = ["head/kernel", "head/bias"].map(|name| model.gradient(name).unwrap().to_f64()).concat();
+    let norm = of_head.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!((model.clip_grad_norm(1e9).unwrap() - norm).abs() < 1e-9);
+    model.unfreeze("hidden").unwrap();
+    backward(&mut model);
+    assert_eq!(model.gradient_names().len(), 4);
+}
+
+#[test]
+fn groups_are_checked_when_they_are_said() {
+    let mut model = classifier().unwrap();
+    let backbone =
+        |pattern: &str| Sgd::default().lr(0.1).group(ParameterGroup { lr_scale: 0.1, ..ParameterGroup::new(pattern) });
+    for (pattern, near) in [("fcc.weight", "fc.weight"), ("batch_norm.*", "batch_normalization.bias")] {
+        let error = model.compile(backbone(pattern), CROSS_ENTROPY, ()).unwrap_err().to_string();
+        assert!(error.contains(pattern) && error.contains(&format!("did you mean \"{near}\"")), "{error}");
+    }
+    assert!(model.learning_rate().is_err(), "the model is as before");
+    // a group may wait for its layers to be trained
+    let (images, labels) = batch(2, 0).unwrap();
+    model.freeze("fc").unwrap();
+    model.compile(backbone("fc.*"), CROSS_ENTROPY, ()).unwrap();
+    model.train_on_batch(&images, &labels).unwrap();
+    model.unfreeze("fc").unwrap();
+    let before = model.store().get("fc.weight").unwrap();
+    model.train_on_batch(&images, &labels).unwrap();
+    assert_ne!(model.store().get("fc.weight").unwrap(), before);
 }

@@ -206,3 +206,25 @@ fn what_makes_no_sense_is_refused_when_it_is_said() {
     assert!(model.learning_rate().is_err());
     assert!(format!("{model:?}").contains("compiled: false"));
 }
+
+/// Keras adds penalties to the loss of an evaluation too, but not those of frozen layers.
+#[test]
+fn regularised_weights_are_part_of_every_loss() {
+    let x = Input::keras("x", [2]);
+    let mut model = Model::new(&x, &Dense::new(1).name("d").l2(0.5).l1(0.25).call(&x).unwrap()).unwrap();
+    model.compile(Sgd::default(), Loss::MeanSquaredError, ()).unwrap();
+    let (inputs, target) = (Tensor::full([4, 2], 1.0), Tensor::full([4, 1], 0.0));
+    let kernel = model.store().get("d/kernel").unwrap().to_f64();
+    let squared = kernel.iter().sum::<f64>().powi(2);
+    let penalty: f64 = kernel.iter().map(|w| 0.5 * w * w + 0.25 * w.abs()).sum();
+    let loss = |logs: outrigger::train::Logs| logs.get("loss").unwrap();
+    let tested = loss(model.test_on_batch(&inputs, &target).unwrap());
+    assert!((tested - (squared + penalty)).abs() < 1e-6, "{tested} {squared} {penalty}");
+    assert_eq!(loss(model.evaluate((inputs.clone(), target.clone()), 4).unwrap()), tested);
+    assert_eq!(loss(model.train_on_batch(&inputs, &target).unwrap()), tested);
+    model.freeze("d").unwrap();
+    let kernel = model.store().get("d/kernel").unwrap().to_f64();
+    let bias = model.store().get("d/bias").unwrap().to_f64()[0];
+    let tested = loss(model.test_on_batch(&inputs, &target).unwrap());
+    assert!((tested - (kernel.iter().sum::<f64>() + bias).powi(2)).abs() < 1e-6, "{tested}");
+}

@@ -67,10 +67,17 @@ pub struct ReduceLROnPlateau {
 }
 
 impl ReduceLROnPlateau {
-    /// Watches a value such as `val_loss`. Which way is better follows from its name.
+    /// Watches a value such as `val_loss`. Which way is better follows from its name
+    /// ([`higher_is_better`](crate::train::log::higher_is_better)), whatever the options say.
     pub fn new(monitor: &str, options: PlateauOptions) -> Self {
         let mode = if higher_is_better(monitor) { Mode::Max } else { Mode::Min };
-        ReduceLROnPlateau { monitor: Monitor::new(monitor), options: PlateauOptions { mode, ..options }, plateau: None }
+        ReduceLROnPlateau { monitor: Monitor::new(monitor), options, plateau: None }.mode(mode)
+    }
+    /// Says which way is better, where it does not follow from the value's name.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
     }
 }
 

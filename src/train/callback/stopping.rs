@@ -57,7 +57,7 @@ impl EarlyStopping {
     pub fn patience(self, patience: u64) -> Self {
         EarlyStopping { patience, ..self }
     }
-    /// A value that must be reached within the patience, or training ends.
+    /// A value that must be reached within the patience, or training ends with the next epoch that is no better.
     #[must_use]
     pub fn baseline(self, baseline: f64) -> Self {
         EarlyStopping { baseline: Some(baseline), ..self }
@@ -85,18 +85,17 @@ impl Callback for EarlyStopping {
         if epoch < self.start_from_epoch {
             return Ok(());
         }
-        if self.monitor.improves(value, self.min_delta) {
-            if self.restore_best_weights {
-                self.weights = Some(model.snapshot()?);
-            }
-            // a value that does not reach the baseline does not count
-            if self.baseline.is_none_or(|baseline| self.monitor.is_better(value, baseline, self.min_delta)) {
-                self.waited = 0;
-                return Ok(());
-            }
+        let improves = self.monitor.improves(value, self.min_delta);
+        if self.restore_best_weights && (improves || self.weights.is_none()) {
+            self.weights = Some(model.snapshot()?);
         }
         self.waited += 1;
-        if self.waited >= self.patience.max(1) {
+        if improves {
+            // a value that does not reach the baseline gives no more patience
+            if self.baseline.is_none_or(|baseline| self.monitor.is_better(value, baseline, self.min_delta)) {
+                self.waited = 0;
+            }
+        } else if self.waited >= self.patience && epoch > 0 {
             model.stop_training();
         }
         Ok(())

@@ -38,10 +38,10 @@ pub struct History {
 }
 
 /// Whether a metric of this name is the better the higher it is: accuracies, precision, recall, F1, AUC. All else, with
-/// losses and errors, is better the lower it is. Keras's mode `auto`.
+/// losses (whatever their output is called) and errors, is better the lower it is. Keras's mode `auto`.
 pub fn higher_is_better(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["acc", "auc", "precision", "recall", "f1"].iter().any(|part| name.contains(part))
+    !name.ends_with("loss") && ["acc", "auc", "precision", "recall", "f1"].iter().any(|part| name.contains(part))
 }
 
 impl History {

@@ -194,7 +194,13 @@ impl Metric for ClassScore {
         .to_string()
     }
     fn update(&mut self, prediction: &Tensor, target: &Tensor) -> Result<(), Error> {
-        self.matrix.update(prediction, target)
+        match self.average {
+            Average::Class(class) if class >= self.matrix.classes => {
+                let reason = format!("the {} classes are numbered from 0, got class {class}", self.matrix.classes);
+                Err(Error::Option { option: "average".to_string(), reason })
+            }
+            Average::Class(_) | Average::Macro | Average::Weighted => self.matrix.update(prediction, target),
+        }
     }
     fn value(&self) -> f64 {
         let matrix = &self.matrix;

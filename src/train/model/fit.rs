@@ -31,7 +31,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// What the model is measured on after every epoch, as `val_…`.
     pub validation_data: Option<Batches>,
-    /// Batches in an epoch, if not all of the data: the next epoch goes on where one ends.
+    /// Batches in an epoch, if not all of the data: the next epoch goes on where one ends, also that of a later run with
+    /// an `initial_epoch`, unless the data is a generator, which does not tell its length.
     pub steps_per_epoch: Option<usize>,
     /// Batches of a validation, if not all.
     pub validation_steps: Option<usize>,
@@ -105,6 +106,12 @@ impl Model {
             None => None,
         };
         self.compiled()?;
+        if let Some((class, weight)) =
+            options.class_weight.iter().find(|(_, weight)| !(0.0..f32::INFINITY).contains(weight))
+        {
+            let reason = format!("must be finite and at least 0, got {weight} for the class {class}");
+            return Err(Error::Option { option: "class_weight".to_string(), reason });
+        }
         let mut history = History::default();
         self.stop = false;
         self.epochs = options.initial_epoch;
@@ -117,7 +124,7 @@ impl Model {
             callbacks.iter_mut().try_for_each(|c| c.on_epoch_begin(self, epoch))?;
             progress.begin_epoch(epoch, options.epochs, steps)?;
             let start = Instant::now();
-            self.compiled_mut()?.meters.reset();
+            self.compiled_mut()?.trained.reset();
             let mut done = 0;
             while options.steps_per_epoch.is_none_or(|steps| done < steps) && !self.stop {
                 let Some(item) = stream.next() else { break };
@@ -125,7 +132,7 @@ impl Model {
                 self.train_item(&item, &options.class_weight)?;
                 source.recycle(item);
                 done += 1;
-                let logs = self.logs()?;
+                let logs = self.compiled()?.trained.logs();
                 progress.step(done, start.elapsed(), logs.values())?;
                 callbacks.iter_mut().try_for_each(|c| c.on_batch_end(self, done, &logs))?;
             }
@@ -134,7 +141,7 @@ impl Model {
                 let reason = format!("epoch {} has no batch", epoch + 1);
                 return Err(Error::Option { option: "data".to_string(), reason });
             }
-            let mut logs = self.logs()?;
+            let mut logs = self.compiled()?.trained.logs();
             if let Some(validation) = &validation {
                 callbacks.iter_mut().try_for_each(|c| c.on_test_begin(self))?;
                 for (name, value) in self.evaluate_source(validation, options.validation_steps)?.values() {
@@ -160,8 +167,7 @@ impl Model {
         self.epochs = epochs;
     }
 
-    /// Loss and metrics over all of the data, in evaluation. Metrics start anew, so not within an epoch of
-    /// [`Model::fit`].
+    /// Loss and metrics over all of the data, in evaluation.
     ///
     /// ```
     /// # use outrigger::prelude::*;
@@ -185,8 +191,12 @@ impl Model {
         self.evaluate_source(&source, None)
     }
     fn evaluate_source(&mut self, source: &Source, steps: Option<usize>) -> Result<Logs, Error> {
-        self.compiled_mut()?.meters.reset();
-        for item in source.epoch(0).take(steps.unwrap_or(usize::MAX)) {
+        self.compiled_mut()?.tested.reset();
+        let mut batches = source.epoch(0).take(steps.unwrap_or(usize::MAX)).peekable();
+        if batches.peek().is_none() {
+            return Err(Error::Option { option: "data".to_string(), reason: "has no batch to evaluate".to_string() });
+        }
+        for item in batches {
             let item = item?;
             match &item {
                 Item::Batch(batch) => self.test_feed(Feed::of_batch(batch, self.network.inputs())?)?,
@@ -196,7 +206,7 @@ impl Model {
             }
             source.recycle(item);
         }
-        self.logs()
+        Ok(self.compiled()?.tested.logs())
     }
 
     /// The outputs for all of the data, in evaluation and in order.
@@ -262,7 +272,7 @@ fn weights(targets: &[Tensor], class_weight: &[(usize, f32)]) -> Result<Vec<f32>
     Err(Error::Option { option: "class_weight".to_string(), reason })
 }
 
-/// Batches of one epoch after the other.
+/// Batches of one epoch of training after the other.
 struct Stream<'s> {
     source: &'s Source,
     /// Batches of the epoch that has begun.
@@ -274,8 +284,18 @@ struct Stream<'s> {
 }
 
 impl<'s> Stream<'s> {
+    /// From the beginning of an epoch of so many steps; without, as many as the data has batches.
     fn new(source: &'s Source, epoch: u64, steps: Option<usize>) -> Self {
-        Stream { source, items: None, epoch, endless: steps.is_some() }
+        let endless = steps.is_some();
+        match (steps, source.steps()) {
+            (Some(steps), Some(batches @ 1..)) => {
+                let done = epoch.saturating_mul(steps as u64);
+                let (epoch, begun) = (done / batches as u64, (done % batches as u64) as usize);
+                let items = (begun > 0).then(|| Box::new(source.epoch(epoch).skip(begun)) as _);
+                Stream { source, epoch: epoch + u64::from(items.is_some()), items, endless }
+            }
+            _ => Stream { source, items: None, epoch, endless },
+        }
     }
     /// The next batch; `None` at the end of an epoch of the data, or if that has no batch.
     fn next(&mut self) -> Option<Result<Item, Error>> {

@@ -192,10 +192,15 @@ impl Model {
         self.epochs
     }
 
-    /// Freezes the layers whose names `*` in `pattern` fits; returns how many. Programs are compiled anew.
+    /// Freezes the layers whose names `*` in `pattern` fits; returns how many. Their gradients are forgotten, and programs
+    /// are compiled anew.
+    ///
+    /// # Errors
+    /// Those of the network's graph.
     pub fn freeze(&mut self, pattern: &str) -> Result<usize, Error> {
         let held = self.network.freeze(pattern);
         self.programs.forget();
+        self.forget_frozen()?;
         Ok(held)
     }
     /// Takes back [`Model::freeze`].

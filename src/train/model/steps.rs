@@ -1,11 +1,11 @@
 //! One batch at a time, in whole steps: Keras's `train_on_batch`, `test_on_batch`, `predict_on_batch`.
 
-use super::compile::Compiled;
+use super::compile::{Compiled, Meters};
 use super::feed::Feed;
-use super::objective::{Task, loss_graph, loss_name, target_name};
+use super::objective::{Task, loss_graph, target_name};
 use super::programs::{Programs, Purpose};
 use super::torch::{Fed, Tensors};
-use super::{Logs, Model};
+use super::{Logs, Model, NonFinite};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::nn::{Mode, Network};
@@ -24,10 +24,10 @@ impl Model {
         inputs: &(impl Tensors + ?Sized),
         targets: &(impl Tensors + ?Sized),
     ) -> Result<Logs, Error> {
-        self.compiled_mut()?.meters.reset();
+        self.compiled_mut()?.trained.reset();
         let feed = fed(inputs, targets, &self.network)?;
         self.train_feed(feed)?;
-        self.logs()
+        Ok(self.compiled()?.trained.logs())
     }
     /// Loss and metrics of one batch, in evaluation.
     ///
@@ -38,10 +38,10 @@ impl Model {
         inputs: &(impl Tensors + ?Sized),
         targets: &(impl Tensors + ?Sized),
     ) -> Result<Logs, Error> {
-        self.compiled_mut()?.meters.reset();
+        self.compiled_mut()?.tested.reset();
         let feed = fed(inputs, targets, &self.network)?;
         self.test_feed(feed)?;
-        self.logs()
+        Ok(self.compiled()?.tested.logs())
     }
     /// The outputs for one batch, in evaluation. Images have the axes that the network's shapes say.
     ///
@@ -52,19 +52,21 @@ impl Model {
         self.predict_feed(&feed)
     }
 
-    /// A step; adds to the meters.
+    /// A step; adds to the meters of training.
     pub(super) fn train_feed(&mut self, feed: Feed<'_>) -> Result<(), Error> {
         let Model { network, programs, compiled, non_finite, .. } = self;
         let compiled = compiled.as_mut().ok_or_else(super::compile::not_compiled)?;
         let (feed, task) = settle(feed, network, compiled)?;
-        // a first batch of its size may add to the state
-        step_session(network, programs, compiled, &task)?;
+        if *non_finite == NonFinite::Explain {
+            // a first batch of its size may add to the state
+            step_session(network, programs, compiled, &task)?;
+        }
         let before = non_finite.before(programs.store())?;
         let session = step_session(network, programs, compiled, &task)?;
         session.set_f32(LEARNING_RATE, &[compiled.tuned.lr as f32])?;
         set(session, &feed, network, compiled)?;
         session.run()?;
-        let loss = measure(session, &feed, network, compiled)?;
+        let loss = measure(session, &feed, network, &compiled.places, &mut compiled.trained)?;
         self.check_step(&feed, task, loss, &before)?;
         self.steps += 1;
         Ok(())
@@ -82,7 +84,7 @@ impl Model {
         step_session(network, programs, compiled, &Task { batch, targets, weighted: false }).map(drop)
     }
 
-    /// Evaluates a batch; adds to the meters.
+    /// Evaluates a batch; adds to the meters of testing.
     pub(super) fn test_feed(&mut self, feed: Feed<'_>) -> Result<(), Error> {
         let Model { network, programs, compiled, .. } = self;
         let compiled = compiled.as_mut().ok_or_else(super::compile::not_compiled)?;
@@ -92,7 +94,7 @@ impl Model {
         })?;
         set(session, &feed, network, compiled)?;
         session.run()?;
-        let loss = measure(session, &feed, network, compiled)?;
+        let loss = measure(session, &feed, network, &compiled.places, &mut compiled.tested)?;
         self.check_test(loss)
     }
 
@@ -103,14 +105,6 @@ impl Model {
         feed.set_inputs(session, &network.input_names())?;
         session.run()?;
         outputs(session, network)
-    }
-
-    /// What the meters say.
-    pub(super) fn logs(&self) -> Result<Logs, Error> {
-        let compiled = self.compiled()?;
-        let outputs = self.network.output_names();
-        let names: Vec<String> = compiled.places.iter().map(|&place| loss_name(outputs[place])).collect();
-        Ok(Logs::new(compiled.meters.values(&names)))
     }
 }
 
@@ -199,21 +193,22 @@ fn step_session<'p>(
 }
 
 /// Adds what a run came to; returns its loss.
-fn measure(session: &Session, feed: &Feed<'_>, network: &Network, compiled: &mut Compiled) -> Result<f32, Error> {
+fn measure(
+    session: &Session,
+    feed: &Feed<'_>,
+    network: &Network,
+    places: &[usize],
+    meters: &mut Meters,
+) -> Result<f32, Error> {
     let outputs = network.output_names();
-    let mut losses = Vec::new();
-    if compiled.places.len() > 1 {
-        for &place in &compiled.places {
-            losses.push(session.scalar(&loss_name(outputs[place]))?);
-        }
-    }
+    let losses = meters.loss_names().map(|name| session.scalar(name)).collect::<Result<Vec<_>, _>>()?;
     let mut pairs = Vec::new();
-    if compiled.meters.measures() {
-        for (&place, target) in compiled.places.iter().zip(&feed.targets) {
+    if meters.measures() {
+        for (&place, target) in places.iter().zip(&feed.targets) {
             pairs.push((session.get(outputs[place])?, target.clone()));
         }
     }
     let loss = session.scalar(LOSS)?;
-    compiled.meters.add(feed.batch, loss, &losses, &pairs)?;
+    meters.add(feed.batch, loss, &losses, &pairs)?;
     Ok(loss)
 }

@@ -8,6 +8,8 @@
 //! Where the compiler has merged the end of the network with the loss into one kernel, which needs the targets, the
 //! outputs come from a second program.
 
+use std::collections::HashSet;
+
 use super::Model;
 use super::compile::Compiled;
 use super::feed::{Feed, Numbers};
@@ -150,9 +152,8 @@ impl Model {
             // a kernel makes an output and part of the loss: the outputs come from a program without one
             let batch = feed.batch;
             let session = programs.session(Purpose::Forward(batch), || {
-                let mut graph = network.graph(batch, mode)?;
-                graph.drop_updates();
-                Ok(graph)
+                // no update: the other program makes them
+                network.graph(batch, mode)?.cone(&names)
             })?;
             feed.set_inputs(session, &network.input_names())?;
             session.run()?;
@@ -292,10 +293,17 @@ impl Model {
         self.programs.drop_states(is_gradient)
     }
 
+    /// Forgets the gradients of parameters that are not trained any more.
+    pub(super) fn forget_frozen(&mut self) -> Result<(), Error> {
+        let graph = self.network.graph(1, Mode::Train)?;
+        let trained: HashSet<&str> =
+            graph.parameters().filter_map(|id| graph.get(id)).map(|node| node.name.as_str()).collect();
+        self.programs.drop_states(|state| gradient_of(state).is_some_and(|parameter| !trained.contains(parameter)))
+    }
+
     /// Names of the parameters that have gradients.
     pub fn gradient_names(&self) -> Vec<String> {
-        let parameter = |name: &str| Some(name.strip_suffix(GRADIENT)?.strip_suffix('.')?.to_string());
-        self.store().entries().iter().filter_map(|(name, _)| parameter(name)).collect()
+        self.store().entries().iter().filter_map(|(name, _)| gradient_of(name)).map(str::to_string).collect()
     }
     /// The gradient of a parameter, as the parameter lies in memory.
     ///
@@ -308,8 +316,9 @@ impl Model {
     /// (`torch.nn.utils.clip_grad_norm_`).
     ///
     /// # Errors
-    /// None in practice.
+    /// [`Error::Option`] for a norm that is not at least 0.
     pub fn clip_grad_norm(&mut self, max_norm: f64) -> Result<f64, Error> {
+        at_least_zero("max_norm", max_norm)?;
         let mut sum = 0.0;
         self.each_gradient(|values| sum += values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>())?;
         let norm = sum.sqrt();
@@ -319,12 +328,13 @@ impl Model {
         }
         Ok(norm)
     }
-    /// Limits every element of the gradients to `[-limit, limit]` (`torch.nn.utils.clip_grad_value_`).
+    /// Limits every element of the gradients to `[-limit, limit]` (`torch.nn.utils.clip_grad_value_`). NaN stays NaN.
     ///
     /// # Errors
-    /// None in practice.
+    /// [`Error::Option`] for a limit that is not at least 0.
     pub fn clip_grad_value(&mut self, limit: f32) -> Result<(), Error> {
-        self.each_gradient(|values| values.iter_mut().for_each(|x| *x = x.max(-limit).min(limit)))
+        at_least_zero("limit", f64::from(limit))?;
+        self.each_gradient(|values| values.iter_mut().for_each(|x| *x = x.clamp(-limit, limit)))
     }
 
     fn each_gradient(&mut self, mut change: impl FnMut(&mut [f32])) -> Result<(), Error> {
@@ -339,9 +349,20 @@ impl Model {
     }
 }
 
+fn at_least_zero(option: &str, value: f64) -> Result<(), Error> {
+    if value >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Option { option: option.to_string(), reason: format!("must be at least 0, got {value}") })
+}
+
+/// The parameter whose gradient a state is.
+fn gradient_of(state: &str) -> Option<&str> {
+    state.rsplit_once('.').filter(|(_, last)| *last == GRADIENT).map(|(parameter, _)| parameter)
+}
 /// Whether a state is what [`Model::backward`] adds to.
 pub(super) fn is_gradient(state: &str) -> bool {
-    state.rsplit_once('.').is_some_and(|(_, last)| last == GRADIENT)
+    gradient_of(state).is_some()
 }
 
 /// The update alone.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kinds::check_magnitude;
-use crate::error::Error;
+use crate::error::{Error, nearest};
 use crate::nn::fits;
 
 /// Parameters that are trained in their own way: PyTorch's parameter groups. A rate of their own is a share of the
@@ -39,15 +39,16 @@ impl ParameterGroup {
         fits(&self.parameters, name)
     }
 
-    /// Refuses numbers that make no sense, and a group that none of `names` belongs to.
+    /// Refuses numbers that make no sense, and a group that none of `names` belongs to. Those of frozen parameters are
+    /// among them: their group may wait for them.
     pub(super) fn check(&self, names: &[&str]) -> Result<(), Error> {
         check_magnitude("lr_scale", self.lr_scale)?;
         check_magnitude("weight_decay", self.weight_decay.unwrap_or(0.0))?;
         if names.iter().any(|name| self.holds(name)) {
             return Ok(());
         }
-        let reason = format!("no parameter is called \"{}\"; there are {}", self.parameters, names.join(", "));
-        Err(Error::Option { option: "groups".to_string(), reason })
+        let near = nearest(&self.parameters, names.iter().copied());
+        Err(Error::UnknownName { what: "parameter", name: self.parameters.clone(), near })
     }
 }
 

@@ -40,10 +40,10 @@ impl Tuned {
     pub fn ema(self, decay: f64) -> Tuned {
         Tuned { ema: Some(decay), ..self }
     }
-    /// Refuses numbers that make no sense.
-    pub(in crate::train) fn check(&self) -> Result<(), Error> {
+    /// Refuses numbers that make no sense, and a group that fits none of a network's `states`.
+    pub(in crate::train) fn check(&self, states: &[&str]) -> Result<(), Error> {
         check_magnitude("lr", self.lr)?;
-        self.training().check()
+        self.training().check(states)
     }
     /// What a training graph is made with.
     pub(in crate::train) fn training(&self) -> TrainingOptions {
