@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use outrigger::data::{Layout, sample};
+use outrigger::Tensor;
+use outrigger::data::{ImageFolder, Layout, sample};
 use outrigger::export::inference::InferenceGraph;
-use outrigger::formats::read_weights;
+use outrigger::formats::{WeightFile, read_weights, write_weights};
+use outrigger::tensor::Data;
 use serde_json::Value;
 
 /// The program in `dir`, without anything downloaded before.
@@ -113,6 +115,54 @@ fn evaluation_says_what_training_said() {
     assert_eq!(object(exported, "accuracy"), object(found, "accuracy"));
     let [a, b] = [exported, found].map(|report| object(report, "loss").as_f64().unwrap());
     assert!((a - b).abs() < 1e-4 * b, "{a} {b}");
+}
+
+/// Images in folders, one a class, and arrays of NumPy are data like CIFAR's files; predictions have the folders' names.
+#[test]
+fn folders_of_images_and_arrays_are_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = sample().unwrap();
+    let classes = ["ant", "bee", "cow"];
+    for (part, images) in [("train", &data.train), ("test", &data.test)] {
+        for (class, name) in classes.iter().enumerate() {
+            let folder = dir.path().join("photos").join(part).join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let own = (0..images.len()).filter(|&i| usize::from(images.labels()[i]) == class).take(5);
+            for (file, i) in own.enumerate() {
+                let image = image::RgbImage::from_raw(32, 32, images.image(i).unwrap().to_vec()).unwrap();
+                // of another size, but with the same pixels after it is resized
+                let doubled = image::imageops::resize(&image, 64, 64, image::imageops::FilterType::Nearest);
+                doubled.save(folder.join(format!("{file}.png"))).unwrap();
+            }
+        }
+    }
+    let said = stdout(dir.path(), "train --data photos --layers 1,1,1 --batch 5 --epochs 1 --save w.safetensors");
+    assert!(said.contains("15 training and 15 test images"), "{said}");
+    let found = json(dir.path(), "eval --weights w.safetensors --data photos --json");
+    assert_eq!(object(&found[0], "images"), 15);
+    assert_eq!(json(dir.path(), "eval --weights w.safetensors --data photos/test --json"), found);
+    let guess = stdout(dir.path(), "predict --weights w.safetensors photos/test/bee/0.png --top 1");
+    assert!(classes.iter().any(|name| guess.starts_with(&format!("photos/test/bee/0.png: {name} "))), "{guess}");
+
+    // the same images as arrays
+    let folders = ImageFolder::new(dir.path().join("photos/test")).unwrap().images([32, 32, 3]).unwrap();
+    let arrays = ["train", "test"].iter().flat_map(|part| {
+        let labels: Vec<i32> = folders.labels().iter().map(|&label| label.into()).collect();
+        let pixels = Tensor::new([15, 32, 32, 3], Data::U8(folders.images().to_vec())).unwrap();
+        [(format!("x_{part}"), pixels), (format!("y_{part}"), Tensor::i32([15], labels).unwrap())]
+    });
+    write_weights(dir.path().join("photos.npz"), &WeightFile::new(arrays, Default::default())).unwrap();
+    assert_eq!(json(dir.path(), "eval --weights w.safetensors --data photos.npz --json"), found);
+
+    let refused = |words: &str, part: &str| {
+        let error = String::from_utf8(run(dir.path(), words).stderr).unwrap();
+        assert!(error.contains(part) && error.lines().count() == 1, "{words}: {error}");
+    };
+    refused("eval --weights w.safetensors", "has 10 classes; resnet [1,1,1] tells 3 apart");
+    refused("eval --weights w.safetensors --data photos/test/bee", "looked for CIFAR-10");
+    refused("eval --weights w.safetensors --data w.safetensors", "w.safetensors");
+    fs::remove_dir_all(dir.path().join("photos/test/bee")).unwrap();
+    refused("train --data photos", "train/ has the classes ant, bee, cow, test/ has ant, cow");
 }
 
 /// A model of the library's own, saved whole, is evaluated and exported like others.
@@ -295,6 +345,9 @@ fn mistakes_are_one_line() {
         ("summary resnet15", "known are resnet14"),
         ("export --format onnx --certify", "--certify"),
         ("export --format object --out x.so", "NAME.a"),
+        ("export --format onnx --data data", "--certify"),
+        ("export --format onnx --precision bf16", "--precision: is not for --format onnx"),
+        ("export --format object --isa avx2", "--isa"),
         ("inspect --nest", "--kernel"),
         ("inspect --isa sse", "sse"),
         ("convert w.safetensors w.pt --names keras", "--names"),

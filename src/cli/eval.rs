@@ -25,6 +25,7 @@ use outrigger_runtime::Team;
 Examples:
   outrigger eval --weights w.safetensors
   outrigger eval --weights resnet.outrigger --json
+  outrigger eval --weights w.safetensors --data photos     photos/cat/1.png, photos/dog/1.png, …
   outrigger eval --weights w.safetensors --dump images-and-classes")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -80,13 +81,13 @@ impl Programs<'_> {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.source.require_weights("eval")?;
     let network = args.source.load()?;
-    let (data, origin) = args.data.load()?;
+    let (data, origin) = args.data.test(&network)?;
     let (options, team) = (args.compiling.options(&network), Arc::new(team(args.threads)?));
     let mut programs = Programs { network: &network, options, team, sessions: HashMap::new() };
 
-    let images = data.test.len();
+    let images = data.len();
     let options = LoaderOptions { batch_size: args.batch, shuffle: false, ..LoaderOptions::default() };
-    let loader = DataLoader::new(Arc::new(data.test), options)?;
+    let loader = DataLoader::new(Arc::new(data), options)?;
     let (mut loss, mut accuracy, mut top5) = (Mean::default(), Accuracy::new(), TopK::new(5));
     let (mut pixels, mut classes) = (Vec::new(), String::new());
     for batch in loader.epoch(0) {

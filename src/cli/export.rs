@@ -160,7 +160,12 @@ impl Args {
     /// Refuses options of other formats.
     fn check(&self) -> Result<(), Error> {
         let picture = matches!(self.format, Format::Dot | Format::Svg);
+        let compiled = picture || self.format == Format::Object;
         let given = [
+            ("--data or --download", self.data.given(), self.certify),
+            ("--isa", self.compiling.isa.is_some(), picture),
+            ("--precision", self.compiling.precision.is_some(), compiled),
+            ("--batch", self.batch.is_some(), self.format != Format::Safetensors),
             ("--storage", self.storage.is_some(), self.format == Format::Outrigger),
             ("--certify", self.certify, self.format == Format::Outrigger),
             ("--machine", self.machine.is_some(), self.format == Format::Object),
@@ -169,6 +174,7 @@ impl Args {
             ("--scope", self.scope.is_some(), picture),
         ];
         match given.iter().find(|(_, given, fits)| *given && !fits) {
+            Some((option @ "--data or --download", ..)) => Err(misuse(option, "is for --certify only")),
             Some((option, ..)) => Err(misuse(option, format!("is not for --format {:?}", self.format).to_lowercase())),
             None => Ok(()),
         }
@@ -179,11 +185,11 @@ impl Args {
         let (graph, storage) = (network.forward(batch)?, self.storage.unwrap_or(Storage::F32));
         let mut inference = InferenceGraph::export(&graph, &network.store, &[&network.output], storage)?;
         if self.certify {
-            let (data, _) = self.data.load()?;
-            let [rows, columns, channels] = data.test.shape();
-            let pixels = data.test.images().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-            let images = Tensor::f32([data.test.len(), rows, columns, channels], pixels)?;
-            let labels: Vec<i32> = data.test.labels().iter().map(|&label| label.into()).collect();
+            let (test, _) = self.data.test(network)?;
+            let [rows, columns, channels] = test.shape();
+            let pixels = test.images().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+            let images = Tensor::f32([test.len(), rows, columns, channels], pixels)?;
+            let labels: Vec<i32> = test.labels().iter().map(|&label| label.into()).collect();
             let samples = Samples { inputs: &[(&network.input, &images)], labels: Some(&labels) };
             inference.certify(&graph, &network.store, samples, &Arc::new(super::eval::team(None)?))?;
         }

@@ -27,6 +27,8 @@ use crate::types::{DType, Precision};
 const DEFAULT: &str = "resnet14";
 /// What the metadata of `Model::save` calls a file.
 const MODEL: &str = "outrigger.model";
+/// Under what `train` writes the names of the data's classes, a JSON list.
+pub(super) const CLASS_NAMES: &str = "class_names";
 
 /// The options that name a network.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,6 +76,8 @@ pub(super) struct Chosen {
     precision: Precision,
     /// The recipe and its epochs, of a file that has one.
     pub(super) recipe: Option<(Recipe, u64)>,
+    /// Names of the classes that it was trained on, of a file that has them.
+    pub(super) class_names: Vec<String>,
     /// Name of the graph's input.
     pub(super) input: String,
     /// Name of the graph's output.
@@ -142,7 +146,10 @@ impl Source {
         };
         let precision = recipe.as_ref().map_or(Precision::F32, |(recipe, _)| recipe.precision);
         let output = "logits".to_string();
-        Ok(Chosen { kind: Kind::Network(Box::new(network)), name, store, precision, recipe, input, output })
+        let class_names = file.as_ref().and_then(|file| file.metadata().get(CLASS_NAMES));
+        let class_names = class_names.and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
+        let kind = Kind::Network(Box::new(network));
+        Ok(Chosen { kind, name, store, precision, recipe, class_names, input, output })
     }
 }
 
@@ -170,6 +177,7 @@ impl Chosen {
             kind: Kind::Inference(Box::new(inference)),
             precision: Precision::F32,
             recipe: None,
+            class_names: Vec::new(),
             input,
             output,
         })
@@ -237,6 +245,13 @@ impl Chosen {
         let powers: Vec<f64> = scores.map(|x| (x - top).exp()).collect();
         let sum: f64 = powers.iter().sum();
         powers.into_iter().map(|x| x / sum).collect()
+    }
+
+    /// Numbers that the output has for each image.
+    pub(super) fn classes(&self) -> Result<usize, Error> {
+        let graph = self.forward(1)?;
+        let ty = graph.value_type(graph.output(&self.output)?).cloned();
+        Ok(ty.map_or(0, |ty| ty.shape.last()))
     }
 
     /// Rows, columns and channels of an image.
