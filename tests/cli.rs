@@ -214,6 +214,10 @@ fn every_form_is_exported() {
     let dir = trained();
     let export = |words: &str| -> Vec<PathBuf> {
         let said = &json(dir, &format!("export --json --weights w.safetensors {words}"))[0];
+        assert_eq!(object(said, "certificate").is_null(), !words.contains("--format outrigger"));
+        if let Some(found) = object(said, "certificate").get("comparison").filter(|found| !found.is_null()) {
+            assert_eq!((object(found, "samples"), object(found, "same_class")), (&25.into(), &25.into()));
+        }
         let files = object(said, "files").as_array().unwrap();
         let paths: Vec<PathBuf> = files.iter().map(|f| dir.join(object(f, "file").as_str().unwrap())).collect();
         for (path, file) in paths.iter().zip(files) {
@@ -349,6 +353,7 @@ fn mistakes_are_one_line() {
         ("export --format onnx --precision bf16", "--precision: is not for --format onnx"),
         ("export --format object --isa avx2", "--isa"),
         ("inspect --nest", "--kernel"),
+        ("bench --sweep --json", "--json"),
         ("inspect --isa sse", "sse"),
         ("convert w.safetensors w.pt --names keras", "--names"),
     ];

@@ -11,7 +11,7 @@ use super::pictures::{self, Picture};
 use super::source::{Chosen, Compiling, Source};
 use crate::codegen::Machine;
 use crate::error::Error;
-use crate::export::inference::{InferenceGraph, Samples};
+use crate::export::inference::{Certificate, InferenceGraph, Samples};
 use crate::export::onnx::{self, DataFormat, OnnxOptions};
 use crate::export::{ObjectOptions, object};
 use crate::formats::{Layout, Storage, WeightFile};
@@ -95,7 +95,7 @@ pub(super) struct Args {
     /// Of pictures: only what is below this path, such as layer2.0
     #[arg(long, value_name = "PATH")]
     scope: Option<String>,
-    /// One line of JSON: files, bytes
+    /// One line of JSON: files (file, bytes), certificate (of outrigger)
     #[arg(long)]
     json: bool,
 }
@@ -107,12 +107,12 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let name: String = network.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         PathBuf::from(format!("{}.{}", name.trim_end_matches('_'), args.format.ending()))
     });
-    let mut note = None;
+    let mut certificate = None;
     let files = match args.format {
         Format::Outrigger => {
             let inference = args.inference(&network)?;
             inference.save(&out)?;
-            note = Some(inference.certificate().to_string());
+            certificate = Some(inference.certificate().clone());
             vec![out]
         }
         Format::Object => args.object(&network, &out)?.into(),
@@ -138,10 +138,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
             vec![out]
         }
     };
-    report(&files, note, args.json)
+    report(&files, certificate, args.json)
 }
 
-fn report(files: &[PathBuf], note: Option<String>, json: bool) -> Result<(), Error> {
+fn report(files: &[PathBuf], certificate: Option<Certificate>, json: bool) -> Result<(), Error> {
     let sized = files.iter().map(|path| {
         let bytes = std::fs::metadata(path).map_err(super::output::at(path))?.len();
         Ok((path.display().to_string(), bytes))
@@ -150,10 +150,10 @@ fn report(files: &[PathBuf], note: Option<String>, json: bool) -> Result<(), Err
     if json {
         let files: Vec<_> =
             sized.iter().map(|(file, bytes)| serde_json::json!({ "file": file, "bytes": bytes })).collect();
-        return say_json(&serde_json::json!({ "files": files, "certificate": note }));
+        return say_json(&serde_json::json!({ "files": files, "certificate": certificate }));
     }
     sized.iter().try_for_each(|(file, bytes)| say(format_args!("{file}: {bytes} bytes")))?;
-    note.map_or(Ok(()), say)
+    certificate.map_or(Ok(()), |certificate| say(certificate.to_string().trim_end()))
 }
 
 impl Args {
