@@ -182,6 +182,47 @@ fn a_saved_model_is_a_network() {
     assert!(stdout(dir, "predict --weights own.safetensors three.png").starts_with("three.png: "));
 }
 
+/// A network of several inputs and outputs is looked at and exported under their names; it is no classifier.
+#[test]
+fn several_inputs_and_outputs_are_exported() {
+    use outrigger::nn::{Add, Conv2d, Flatten, Input, Linear, Network};
+    use outrigger::train::{Model, ModelOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let network = || -> Result<Network, outrigger::Error> {
+        let (image, hint) = (Input::torch("image", [3, 8, 8]), Input::torch("hint", [5]));
+        let x = Flatten::new().call(&Conv2d::new(2, 3).call(&image)?)?;
+        let sum = Add::new().call([&Linear::new(4).call(&x)?, &Linear::new(4).call(&hint)?])?;
+        let (left, right) = (Linear::new(3).name("left").call(&sum)?, Linear::new(2).name("right").call(&sum)?);
+        Network::new("fork", [&image, &hint], [&left, &right])
+    };
+    let model = Model::of(network().unwrap(), ModelOptions::default()).unwrap();
+    model.save(dir.path().join("fork.safetensors")).unwrap();
+    for file in ["fork.safetensors", "fork.outrigger"] {
+        for format in ["outrigger", "object", "onnx", "svg", "safetensors"] {
+            let end = if format == "object" { "a" } else { format };
+            stdout(dir.path(), &format!("export --weights {file} --format {format} --out f_{format}.{end}"));
+        }
+        fs::rename(dir.path().join("f_outrigger.outrigger"), dir.path().join("fork.outrigger")).unwrap();
+        let header = fs::read_to_string(dir.path().join("f_object.h")).unwrap();
+        let parameters = "const float *in_image, const float *in_hint, float *out_left, float *out_right";
+        assert!(header.contains(parameters), "{header}");
+        let found = &json(dir.path(), &format!("summary {file} --json"))[0];
+        let names =
+            |key: &str| object(found, key).as_array().unwrap().iter().map(|p| p["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (names("inputs"), names("outputs")),
+            (vec!["image".into(), "hint".into()], vec!["left".into(), "right".into()])
+        );
+        stdout(dir.path(), &format!("inspect --weights {file} --kernels"));
+        let output = run(dir.path(), &format!("eval --weights {file}"));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && error.contains("2 inputs and 2 outputs; this takes a classifier"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn predictions_have_names_and_probabilities() {
     let dir = trained();
@@ -269,7 +310,7 @@ fn networks_are_summed_up() {
     let found = &json(dir, "summary --json")[0];
     // the figures of the seed's own program
     assert_eq!(object(found, "parameters"), 195_738);
-    assert_eq!(object(found, "output"), &serde_json::json!([10]));
+    assert_eq!(object(found, "outputs"), &serde_json::json!([{ "name": "logits", "shape": [10] }]));
     assert_eq!(object(&json(dir, "summary w.safetensors --json")[0], "epochs"), 2);
     stdout(dir, "convert w.safetensors unknown.pt");
     assert!(stdout(dir, "summary unknown.pt").contains("fc.weight [10, 64]"));

@@ -81,6 +81,7 @@ impl Programs<'_> {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.source.require_weights("eval")?;
     let network = args.source.load()?;
+    let [input, output] = network.ends()?;
     let (data, origin) = args.data.test(&network)?;
     let (options, team) = (args.compiling.options(&network), Arc::new(team(args.threads)?));
     let mut programs = Programs { network: &network, options, team, sessions: HashMap::new() };
@@ -93,11 +94,11 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     for batch in loader.epoch(0) {
         let batch = batch?;
         let session = programs.session(batch.len())?;
-        session.set_f32(&network.input, &batch.inputs)?;
+        session.set_f32(input, &batch.inputs)?;
         session.set_i32("labels", &batch.labels)?;
         session.run()?;
         loss.add(session.scalar("loss")?.into(), batch.len());
-        let (scores, labels) = (session.get(&network.output)?, Tensor::i32([batch.len()], batch.labels.clone())?);
+        let (scores, labels) = (session.get(output)?, Tensor::i32([batch.len()], batch.labels.clone())?);
         accuracy.update(&scores, &labels)?;
         top5.update(&scores, &labels)?;
         if args.dump.is_some() {

@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
             let (fused, dynamic_batch) = (!args.unfused, args.batch.is_none());
             let options = OnnxOptions { fused, data_format, dynamic_batch, ..OnnxOptions::default() };
             let graph = network.forward(args.batch.unwrap_or(1))?;
-            onnx::export(&graph, &network.store, &[&network.output], &options, &out)?;
+            onnx::export(&graph, &network.store, &network.output_names(), &options, &out)?;
             vec![out]
         }
         Format::Dot | Format::Svg => {
@@ -183,14 +183,14 @@ impl Args {
     fn inference(&self, network: &Chosen) -> Result<InferenceGraph, Error> {
         let batch = self.batch.unwrap_or(1);
         let (graph, storage) = (network.forward(batch)?, self.storage.unwrap_or(Storage::F32));
-        let mut inference = InferenceGraph::export(&graph, &network.store, &[&network.output], storage)?;
+        let mut inference = InferenceGraph::export(&graph, &network.store, &network.output_names(), storage)?;
         if self.certify {
             let (test, _) = self.data.test(network)?;
             let [rows, columns, channels] = test.shape();
             let pixels = test.images().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
             let images = Tensor::f32([test.len(), rows, columns, channels], pixels)?;
             let labels: Vec<i32> = test.labels().iter().map(|&label| label.into()).collect();
-            let samples = Samples { inputs: &[(&network.input, &images)], labels: Some(&labels) };
+            let samples = Samples { inputs: &[(network.ends()?[0], &images)], labels: Some(&labels) };
             inference.certify(&graph, &network.store, samples, &Arc::new(super::eval::team(None)?))?;
         }
         Ok(inference)

@@ -59,15 +59,15 @@ struct Guess {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.source.require_weights("predict")?;
     let network = args.source.load()?;
-    let size = network.image()?;
+    let ([input, output], size) = (network.ends()?, network.image()?);
     let team = Arc::new(super::eval::team(args.threads)?);
     let graph = network.forward(1)?;
     let mut session = compile(&graph, &args.compiling.options(&network))?.session(&network.store, &team)?;
     let mut names = None;
     for path in &args.images {
-        session.set_f32(&network.input, &read_fitted(path, size)?.into_floats())?;
+        session.set_f32(input, &read_fitted(path, size)?.into_floats())?;
         session.run()?;
-        let scores = session.get(&network.output)?;
+        let scores = session.get(output)?;
         let scores = scores.as_f32().unwrap_or_default();
         let names = match &mut names {
             Some(names) => names,
