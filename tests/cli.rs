@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use outrigger::data::{Layout, sample};
+use outrigger::Tensor;
+use outrigger::data::{ImageFolder, Layout, sample};
 use outrigger::export::inference::InferenceGraph;
-use outrigger::formats::read_weights;
+use outrigger::formats::{WeightFile, read_weights, write_weights};
+use outrigger::tensor::Data;
 use serde_json::Value;
 
 /// The program in `dir`, without anything downloaded before.
@@ -115,6 +117,54 @@ fn evaluation_says_what_training_said() {
     assert!((a - b).abs() < 1e-4 * b, "{a} {b}");
 }
 
+/// Images in folders, one a class, and arrays of NumPy are data like CIFAR's files; predictions have the folders' names.
+#[test]
+fn folders_of_images_and_arrays_are_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = sample().unwrap();
+    let classes = ["ant", "bee", "cow"];
+    for (part, images) in [("train", &data.train), ("test", &data.test)] {
+        for (class, name) in classes.iter().enumerate() {
+            let folder = dir.path().join("photos").join(part).join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let own = (0..images.len()).filter(|&i| usize::from(images.labels()[i]) == class).take(5);
+            for (file, i) in own.enumerate() {
+                let image = image::RgbImage::from_raw(32, 32, images.image(i).unwrap().to_vec()).unwrap();
+                // of another size, but with the same pixels after it is resized
+                let doubled = image::imageops::resize(&image, 64, 64, image::imageops::FilterType::Nearest);
+                doubled.save(folder.join(format!("{file}.png"))).unwrap();
+            }
+        }
+    }
+    let said = stdout(dir.path(), "train --data photos --layers 1,1,1 --batch 5 --epochs 1 --save w.safetensors");
+    assert!(said.contains("15 training and 15 test images"), "{said}");
+    let found = json(dir.path(), "eval --weights w.safetensors --data photos --json");
+    assert_eq!(object(&found[0], "images"), 15);
+    assert_eq!(json(dir.path(), "eval --weights w.safetensors --data photos/test --json"), found);
+    let guess = stdout(dir.path(), "predict --weights w.safetensors photos/test/bee/0.png --top 1");
+    assert!(classes.iter().any(|name| guess.starts_with(&format!("photos/test/bee/0.png: {name} "))), "{guess}");
+
+    // the same images as arrays
+    let folders = ImageFolder::new(dir.path().join("photos/test")).unwrap().images([32, 32, 3]).unwrap();
+    let arrays = ["train", "test"].iter().flat_map(|part| {
+        let labels: Vec<i32> = folders.labels().iter().map(|&label| label.into()).collect();
+        let pixels = Tensor::new([15, 32, 32, 3], Data::U8(folders.images().to_vec())).unwrap();
+        [(format!("x_{part}"), pixels), (format!("y_{part}"), Tensor::i32([15], labels).unwrap())]
+    });
+    write_weights(dir.path().join("photos.npz"), &WeightFile::new(arrays, Default::default())).unwrap();
+    assert_eq!(json(dir.path(), "eval --weights w.safetensors --data photos.npz --json"), found);
+
+    let refused = |words: &str, part: &str| {
+        let error = String::from_utf8(run(dir.path(), words).stderr).unwrap();
+        assert!(error.contains(part) && error.lines().count() == 1, "{words}: {error}");
+    };
+    refused("eval --weights w.safetensors", "has 10 classes; resnet [1,1,1] tells 3 apart");
+    refused("eval --weights w.safetensors --data photos/test/bee", "looked for CIFAR-10");
+    refused("eval --weights w.safetensors --data w.safetensors", "w.safetensors");
+    fs::remove_dir_all(dir.path().join("photos/test/bee")).unwrap();
+    refused("train --data photos", "train/ has the classes ant, bee, cow, test/ has ant, cow");
+}
+
 /// A model of the library's own, saved whole, is evaluated and exported like others.
 #[test]
 fn a_saved_model_is_a_network() {
@@ -130,6 +180,47 @@ fn a_saved_model_is_a_network() {
     let exported = &json(dir, "eval --data data --weights own.outrigger --json")[0];
     assert_eq!(object(own, "accuracy"), object(exported, "accuracy"));
     assert!(stdout(dir, "predict --weights own.safetensors three.png").starts_with("three.png: "));
+}
+
+/// A network of several inputs and outputs is looked at and exported under their names; it is no classifier.
+#[test]
+fn several_inputs_and_outputs_are_exported() {
+    use outrigger::nn::{Add, Conv2d, Flatten, Input, Linear, Network};
+    use outrigger::train::{Model, ModelOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let network = || -> Result<Network, outrigger::Error> {
+        let (image, hint) = (Input::torch("image", [3, 8, 8]), Input::torch("hint", [5]));
+        let x = Flatten::new().call(&Conv2d::new(2, 3).call(&image)?)?;
+        let sum = Add::new().call([&Linear::new(4).call(&x)?, &Linear::new(4).call(&hint)?])?;
+        let (left, right) = (Linear::new(3).name("left").call(&sum)?, Linear::new(2).name("right").call(&sum)?);
+        Network::new("fork", [&image, &hint], [&left, &right])
+    };
+    let model = Model::of(network().unwrap(), ModelOptions::default()).unwrap();
+    model.save(dir.path().join("fork.safetensors")).unwrap();
+    for file in ["fork.safetensors", "fork.outrigger"] {
+        for format in ["outrigger", "object", "onnx", "svg", "safetensors"] {
+            let end = if format == "object" { "a" } else { format };
+            stdout(dir.path(), &format!("export --weights {file} --format {format} --out f_{format}.{end}"));
+        }
+        fs::rename(dir.path().join("f_outrigger.outrigger"), dir.path().join("fork.outrigger")).unwrap();
+        let header = fs::read_to_string(dir.path().join("f_object.h")).unwrap();
+        let parameters = "const float *in_image, const float *in_hint, float *out_left, float *out_right";
+        assert!(header.contains(parameters), "{header}");
+        let found = &json(dir.path(), &format!("summary {file} --json"))[0];
+        let names =
+            |key: &str| object(found, key).as_array().unwrap().iter().map(|p| p["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (names("inputs"), names("outputs")),
+            (vec!["image".into(), "hint".into()], vec!["left".into(), "right".into()])
+        );
+        stdout(dir.path(), &format!("inspect --weights {file} --kernels"));
+        let output = run(dir.path(), &format!("eval --weights {file}"));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && error.contains("2 inputs and 2 outputs; this takes a classifier"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -164,6 +255,10 @@ fn every_form_is_exported() {
     let dir = trained();
     let export = |words: &str| -> Vec<PathBuf> {
         let said = &json(dir, &format!("export --json --weights w.safetensors {words}"))[0];
+        assert_eq!(object(said, "certificate").is_null(), !words.contains("--format outrigger"));
+        if let Some(found) = object(said, "certificate").get("comparison").filter(|found| !found.is_null()) {
+            assert_eq!((object(found, "samples"), object(found, "same_class")), (&25.into(), &25.into()));
+        }
         let files = object(said, "files").as_array().unwrap();
         let paths: Vec<PathBuf> = files.iter().map(|f| dir.join(object(f, "file").as_str().unwrap())).collect();
         for (path, file) in paths.iter().zip(files) {
@@ -215,7 +310,7 @@ fn networks_are_summed_up() {
     let found = &json(dir, "summary --json")[0];
     // the figures of the seed's own program
     assert_eq!(object(found, "parameters"), 195_738);
-    assert_eq!(object(found, "output"), &serde_json::json!([10]));
+    assert_eq!(object(found, "outputs"), &serde_json::json!([{ "name": "logits", "shape": [10] }]));
     assert_eq!(object(&json(dir, "summary w.safetensors --json")[0], "epochs"), 2);
     stdout(dir, "convert w.safetensors unknown.pt");
     assert!(stdout(dir, "summary unknown.pt").contains("fc.weight [10, 64]"));
@@ -295,7 +390,11 @@ fn mistakes_are_one_line() {
         ("summary resnet15", "known are resnet14"),
         ("export --format onnx --certify", "--certify"),
         ("export --format object --out x.so", "NAME.a"),
+        ("export --format onnx --data data", "--certify"),
+        ("export --format onnx --precision bf16", "--precision: is not for --format onnx"),
+        ("export --format object --isa avx2", "--isa"),
         ("inspect --nest", "--kernel"),
+        ("bench --sweep --json", "--json"),
         ("inspect --isa sse", "sse"),
         ("convert w.safetensors w.pt --names keras", "--names"),
     ];

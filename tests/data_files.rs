@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use image::{ImageFormat, Rgb, RgbImage};
 use outrigger::data::{
     Array, ArrayDataset, DataError, DataLoader, Dataset, FASHION_MNIST, ImageFolder, LoaderOptions, MNIST, Npy, Resize,
-    Target, Values, read_idx, read_npz,
+    Split, Target, Values, read_idx, read_npz,
 };
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -120,6 +120,29 @@ fn a_folder_is_read_in_the_order_of_names() {
 }
 
 #[test]
+fn images_of_a_folder_are_fitted() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    // columns of 0, 90, 180, 270 - 256 … red; twice as wide as high, so that a quarter is cut off on each side
+    RgbImage::from_fn(8, 4, |x, _| Rgb([20 * x as u8, 0, 200])).save(dir.path().join("a/1.png")).unwrap();
+    let folder = ImageFolder::new(dir.path()).unwrap();
+    let images = folder.images([4, 4, 3]).unwrap();
+    let row: Vec<u8> = (2..6).flat_map(|x| [20 * x, 0, 200]).collect();
+    assert_eq!(
+        (images.images(), images.labels(), images.class_names()),
+        (&row.repeat(4)[..], &[0][..], &["a".into()][..])
+    );
+    // half of the size: the mean of what the triangle filter covers, of which nothing is left at the cut
+    let half = folder.images([2, 2, 3]).unwrap();
+    assert!(half.images().chunks(6).all(|row| row[0].abs_diff(50) <= 1 && row[3].abs_diff(90) <= 1), "{half:?}");
+    // luma: 0.299 red, 0.114 blue
+    let grey = folder.images([4, 4, 1]).unwrap();
+    let row: Vec<u8> = (2..6).map(|x| (0.299 * f64::from(20 * x) + 22.8).round() as u8).collect();
+    assert_eq!(grey.images(), row.repeat(4));
+    contains(folder.images([4, 4, 2]).unwrap_err(), &["channels", "1 or 3"]);
+}
+
+#[test]
 fn a_bad_folder_or_image_is_named() {
     let dir = tempdir().unwrap();
     let error = || ImageFolder::new(dir.path()).unwrap_err();
@@ -225,6 +248,7 @@ fn npz_is_arrays_by_name() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("a.npz");
     fs::write(&path, npz()).unwrap();
+    contains(Split::read_npz(&path).unwrap_err(), &["a.npz", "has no array \"x_train\"", "it has x, y"]);
     let mut arrays = read_npz(&path).unwrap();
     let (x, y) = (arrays.remove("x").unwrap(), arrays.remove("y").unwrap());
     let data = ArrayDataset::classes(x.into_array().unwrap(), y.into_labels().unwrap(), 2).unwrap();

@@ -25,6 +25,7 @@ use outrigger_runtime::Team;
 Examples:
   outrigger eval --weights w.safetensors
   outrigger eval --weights resnet.outrigger --json
+  outrigger eval --weights w.safetensors --data photos     photos/cat/1.png, photos/dog/1.png, …
   outrigger eval --weights w.safetensors --dump images-and-classes")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -80,23 +81,24 @@ impl Programs<'_> {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.source.require_weights("eval")?;
     let network = args.source.load()?;
-    let (data, origin) = args.data.load()?;
+    let [input, output] = network.ends()?;
+    let (data, origin) = args.data.test(&network)?;
     let (options, team) = (args.compiling.options(&network), Arc::new(team(args.threads)?));
     let mut programs = Programs { network: &network, options, team, sessions: HashMap::new() };
 
-    let images = data.test.len();
+    let images = data.len();
     let options = LoaderOptions { batch_size: args.batch, shuffle: false, ..LoaderOptions::default() };
-    let loader = DataLoader::new(Arc::new(data.test), options)?;
+    let loader = DataLoader::new(Arc::new(data), options)?;
     let (mut loss, mut accuracy, mut top5) = (Mean::default(), Accuracy::new(), TopK::new(5));
     let (mut pixels, mut classes) = (Vec::new(), String::new());
     for batch in loader.epoch(0) {
         let batch = batch?;
         let session = programs.session(batch.len())?;
-        session.set_f32(&network.input, &batch.inputs)?;
+        session.set_f32(input, &batch.inputs)?;
         session.set_i32("labels", &batch.labels)?;
         session.run()?;
         loss.add(session.scalar("loss")?.into(), batch.len());
-        let (scores, labels) = (session.get(&network.output)?, Tensor::i32([batch.len()], batch.labels.clone())?);
+        let (scores, labels) = (session.get(output)?, Tensor::i32([batch.len()], batch.labels.clone())?);
         accuracy.update(&scores, &labels)?;
         top5.update(&scores, &labels)?;
         if args.dump.is_some() {

@@ -11,7 +11,7 @@ use super::pictures::{self, Picture};
 use super::source::{Chosen, Compiling, Source};
 use crate::codegen::Machine;
 use crate::error::Error;
-use crate::export::inference::{InferenceGraph, Samples};
+use crate::export::inference::{Certificate, InferenceGraph, Samples};
 use crate::export::onnx::{self, DataFormat, OnnxOptions};
 use crate::export::{ObjectOptions, object};
 use crate::formats::{Layout, Storage, WeightFile};
@@ -95,7 +95,7 @@ pub(super) struct Args {
     /// Of pictures: only what is below this path, such as layer2.0
     #[arg(long, value_name = "PATH")]
     scope: Option<String>,
-    /// One line of JSON: files, bytes
+    /// One line of JSON: files (file, bytes), certificate (of outrigger)
     #[arg(long)]
     json: bool,
 }
@@ -107,12 +107,12 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let name: String = network.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         PathBuf::from(format!("{}.{}", name.trim_end_matches('_'), args.format.ending()))
     });
-    let mut note = None;
+    let mut certificate = None;
     let files = match args.format {
         Format::Outrigger => {
             let inference = args.inference(&network)?;
             inference.save(&out)?;
-            note = Some(inference.certificate().to_string());
+            certificate = Some(inference.certificate().clone());
             vec![out]
         }
         Format::Object => args.object(&network, &out)?.into(),
@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
             let (fused, dynamic_batch) = (!args.unfused, args.batch.is_none());
             let options = OnnxOptions { fused, data_format, dynamic_batch, ..OnnxOptions::default() };
             let graph = network.forward(args.batch.unwrap_or(1))?;
-            onnx::export(&graph, &network.store, &[&network.output], &options, &out)?;
+            onnx::export(&graph, &network.store, &network.output_names(), &options, &out)?;
             vec![out]
         }
         Format::Dot | Format::Svg => {
@@ -138,10 +138,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
             vec![out]
         }
     };
-    report(&files, note, args.json)
+    report(&files, certificate, args.json)
 }
 
-fn report(files: &[PathBuf], note: Option<String>, json: bool) -> Result<(), Error> {
+fn report(files: &[PathBuf], certificate: Option<Certificate>, json: bool) -> Result<(), Error> {
     let sized = files.iter().map(|path| {
         let bytes = std::fs::metadata(path).map_err(super::output::at(path))?.len();
         Ok((path.display().to_string(), bytes))
@@ -150,17 +150,22 @@ fn report(files: &[PathBuf], note: Option<String>, json: bool) -> Result<(), Err
     if json {
         let files: Vec<_> =
             sized.iter().map(|(file, bytes)| serde_json::json!({ "file": file, "bytes": bytes })).collect();
-        return say_json(&serde_json::json!({ "files": files, "certificate": note }));
+        return say_json(&serde_json::json!({ "files": files, "certificate": certificate }));
     }
     sized.iter().try_for_each(|(file, bytes)| say(format_args!("{file}: {bytes} bytes")))?;
-    note.map_or(Ok(()), say)
+    certificate.map_or(Ok(()), |certificate| say(certificate.to_string().trim_end()))
 }
 
 impl Args {
     /// Refuses options of other formats.
     fn check(&self) -> Result<(), Error> {
         let picture = matches!(self.format, Format::Dot | Format::Svg);
+        let compiled = picture || self.format == Format::Object;
         let given = [
+            ("--data or --download", self.data.given(), self.certify),
+            ("--isa", self.compiling.isa.is_some(), picture),
+            ("--precision", self.compiling.precision.is_some(), compiled),
+            ("--batch", self.batch.is_some(), self.format != Format::Safetensors),
             ("--storage", self.storage.is_some(), self.format == Format::Outrigger),
             ("--certify", self.certify, self.format == Format::Outrigger),
             ("--machine", self.machine.is_some(), self.format == Format::Object),
@@ -169,6 +174,7 @@ impl Args {
             ("--scope", self.scope.is_some(), picture),
         ];
         match given.iter().find(|(_, given, fits)| *given && !fits) {
+            Some((option @ "--data or --download", ..)) => Err(misuse(option, "is for --certify only")),
             Some((option, ..)) => Err(misuse(option, format!("is not for --format {:?}", self.format).to_lowercase())),
             None => Ok(()),
         }
@@ -177,14 +183,14 @@ impl Args {
     fn inference(&self, network: &Chosen) -> Result<InferenceGraph, Error> {
         let batch = self.batch.unwrap_or(1);
         let (graph, storage) = (network.forward(batch)?, self.storage.unwrap_or(Storage::F32));
-        let mut inference = InferenceGraph::export(&graph, &network.store, &[&network.output], storage)?;
+        let mut inference = InferenceGraph::export(&graph, &network.store, &network.output_names(), storage)?;
         if self.certify {
-            let (data, _) = self.data.load()?;
-            let [rows, columns, channels] = data.test.shape();
-            let pixels = data.test.images().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-            let images = Tensor::f32([data.test.len(), rows, columns, channels], pixels)?;
-            let labels: Vec<i32> = data.test.labels().iter().map(|&label| label.into()).collect();
-            let samples = Samples { inputs: &[(&network.input, &images)], labels: Some(&labels) };
+            let (test, _) = self.data.test(network)?;
+            let [rows, columns, channels] = test.shape();
+            let pixels = test.images().iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+            let images = Tensor::f32([test.len(), rows, columns, channels], pixels)?;
+            let labels: Vec<i32> = test.labels().iter().map(|&label| label.into()).collect();
+            let samples = Samples { inputs: &[(network.ends()?[0], &images)], labels: Some(&labels) };
             inference.certify(&graph, &network.store, samples, &Arc::new(super::eval::team(None)?))?;
         }
         Ok(inference)

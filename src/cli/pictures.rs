@@ -41,7 +41,7 @@ pub(super) fn write(
         Ok::<_, Error>(if picture == Picture::Dot { drawing.dot() } else { drawing.svg() })
     };
     let name = &network.name;
-    let inference = InferenceGraph::export(&graph, &network.store, &[&network.output], Storage::F32)?;
+    let inference = InferenceGraph::export(&graph, &network.store, &network.output_names(), Storage::F32)?;
     let fused = draw(format!("{name}, exported and fused"), &inference.fused()?)?;
     if out.extension().is_some() && !out.is_dir() {
         fs::write(out, fused).map_err(at(out))?;
@@ -54,7 +54,7 @@ pub(super) fn write(
     }
     if picture == Picture::Svg {
         pictures.push(("inference-arena.svg".to_string(), arena(inference.program(options)?.planned())));
-        if let Some(layers) = network.network() {
+        if let Some(layers) = network.network().filter(|layers| layers.outputs().len() == 1) {
             let forward = layers.training(batch)?;
             let loss = forward.output(LOSS)?;
             let training = training_graph(forward, loss, &Method::Adam.optimizer(Form::Torch))?;

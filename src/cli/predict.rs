@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::output::{at, misuse, positive, say, say_json};
 use super::source::{Compiling, Source};
 use crate::compile::compile;
-use crate::data::{Array, CenterCrop, Layout, Random, Resize, Transform, Values, read_image};
+use crate::data::{Layout, read_fitted};
 use crate::error::Error;
 
 /// Tell what images show: the five likeliest classes.
@@ -28,7 +28,8 @@ pub(super) struct Args {
     source: Source,
     #[command(flatten)]
     compiling: Compiling,
-    /// Names of the classes, a line each [default: CIFAR-10's for 10 classes, CIFAR-100's for 100]
+    /// Names of the classes, a line each [default: those it was trained on; else CIFAR-10's for 10 classes, CIFAR-100's
+    /// for 100]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// How many classes of an image to show
@@ -58,19 +59,19 @@ struct Guess {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.source.require_weights("predict")?;
     let network = args.source.load()?;
-    let size = network.image()?;
+    let ([input, output], size) = (network.ends()?, network.image()?);
     let team = Arc::new(super::eval::team(args.threads)?);
     let graph = network.forward(1)?;
     let mut session = compile(&graph, &args.compiling.options(&network))?.session(&network.store, &team)?;
     let mut names = None;
     for path in &args.images {
-        session.set_f32(&network.input, &pixels(path, size)?)?;
+        session.set_f32(input, &read_fitted(path, size)?.into_floats())?;
         session.run()?;
-        let scores = session.get(&network.output)?;
+        let scores = session.get(output)?;
         let scores = scores.as_f32().unwrap_or_default();
         let names = match &mut names {
             Some(names) => names,
-            empty => empty.insert(class_names(args.classes.as_deref(), scores.len())?),
+            empty => empty.insert(class_names(args.classes.as_deref(), &network.class_names, scores.len())?),
         };
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
@@ -88,39 +89,13 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// A file's pixels from 0 to 1, of the network's size.
-fn pixels(path: &Path, [rows, columns, channels]: [usize; 3]) -> Result<Vec<f32>, Error> {
-    let mut random = Random::new(0);
-    let mut image = read_image(path)?;
-    let [height, width, _] = image.image_shape()?;
-    // the side that is shorter in proportion fits, so that the crop has no border
-    let resized = if height * columns <= width * rows {
-        [rows, (width * rows).div_ceil(height)]
-    } else {
-        [(height * columns).div_ceil(width), columns]
-    };
-    for step in [&Resize::exactly(resized) as &dyn Transform, &CenterCrop { size: [rows, columns] }] {
-        image = step.apply(image, &mut random)?;
-    }
-    let values = numbers(&image);
-    Ok(match channels {
-        // luma of ITU-R BT.601, as PIL's "L"
-        1 => values.chunks_exact(3).map(|c| 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]).collect(),
-        _ => values,
-    })
-}
-
-fn numbers(image: &Array) -> Vec<f32> {
-    match image.values() {
-        Values::Bytes(bytes) => bytes.iter().map(|&pixel| f32::from(pixel) / 255.0).collect(),
-        Values::Floats(floats) => floats.clone(),
-    }
-}
-
 /// A name for each of `count` classes.
-fn class_names(file: Option<&Path>, count: usize) -> Result<Vec<String>, Error> {
+fn class_names(file: Option<&Path>, trained: &[String], count: usize) -> Result<Vec<String>, Error> {
     let own = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
     let Some(path) = file else {
+        if trained.len() == count {
+            return Ok(trained.to_vec());
+        }
         return Ok(match count {
             10 => own(Layout::Cifar10.class_names()),
             100 => own(Layout::Cifar100.class_names()),

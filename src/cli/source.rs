@@ -27,6 +27,8 @@ use crate::types::{DType, Precision};
 const DEFAULT: &str = "resnet14";
 /// What the metadata of `Model::save` calls a file.
 const MODEL: &str = "outrigger.model";
+/// Under what `train` writes the names of the data's classes, a JSON list.
+pub(super) const CLASS_NAMES: &str = "class_names";
 
 /// The options that name a network.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,10 +76,12 @@ pub(super) struct Chosen {
     precision: Precision,
     /// The recipe and its epochs, of a file that has one.
     pub(super) recipe: Option<(Recipe, u64)>,
-    /// Name of the graph's input.
-    pub(super) input: String,
-    /// Name of the graph's output.
-    pub(super) output: String,
+    /// Names of the classes that it was trained on, of a file that has them.
+    pub(super) class_names: Vec<String>,
+    /// Names of the graph's inputs.
+    pub(super) inputs: Vec<String>,
+    /// Names of the graph's outputs.
+    pub(super) outputs: Vec<String>,
 }
 
 impl Source {
@@ -113,7 +117,7 @@ impl Source {
             if self.model.is_some() {
                 return Err(misuse("--model", format!("{} has its own network; leave the name out", path.display())));
             }
-            return Chosen::of_inference(InferenceGraph::load(path)?, path);
+            return InferenceGraph::load(path).map(Chosen::of_inference);
         }
         let file = self.weights.as_deref().map(read_weights).transpose()?;
         let unnamed = file.as_ref().filter(|_| self.model.is_none());
@@ -125,10 +129,12 @@ impl Source {
             (_, Some((recipe, _)), _) => recipe.model.network()?,
             (name, ..) => by_name(name.as_deref().unwrap_or(DEFAULT))?,
         };
-        let ([input], [_]) = (&network.input_names()[..], network.outputs()) else {
-            return Err(misuse("--weights", format!("{} has more than an input and an output", network.name())));
+        let inputs = network.input_names().into_iter().map(str::to_string).collect();
+        // the name that classifiers have for it
+        let outputs = match network.output_names()[..] {
+            [_] => vec!["logits".to_string()],
+            ref several => several.iter().map(|name| name.to_string()).collect(),
         };
-        let input = input.to_string();
         let store = Store::new(&network.graph(1, Mode::Evaluate)?, 0)?;
         if let Some(file) = &file {
             file.restore(&store, file.assumed_layout(), Restore::Model)?;
@@ -142,8 +148,10 @@ impl Source {
             (None, false) => self.model.clone().unwrap_or_else(|| DEFAULT.to_string()),
         };
         let precision = recipe.as_ref().map_or(Precision::F32, |(recipe, _)| recipe.precision);
-        let output = "logits".to_string();
-        Ok(Chosen { kind: Kind::Network(Box::new(network)), name, store, precision, recipe, input, output })
+        let class_names = file.as_ref().and_then(|file| file.metadata().get(CLASS_NAMES));
+        let class_names = class_names.and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
+        let kind = Kind::Network(Box::new(network));
+        Ok(Chosen { kind, name, store, precision, recipe, class_names, inputs, outputs })
     }
 }
 
@@ -166,23 +174,18 @@ fn recipe(file: &WeightFile) -> Result<(Recipe, u64), Error> {
 }
 
 impl Chosen {
-    fn of_inference(inference: InferenceGraph, path: &Path) -> Result<Chosen, Error> {
+    fn of_inference(inference: InferenceGraph) -> Chosen {
         let graph = inference.graph();
-        let inputs: Vec<String> = graph.inputs().filter_map(|id| Some(graph.get(id)?.name.clone())).collect();
-        let ([input], [(output, _)]) = (&inputs[..], graph.outputs()) else {
-            let reason = format!("has {} inputs and {} outputs, not one each", inputs.len(), graph.outputs().len());
-            return Err(Error::Checkpoint { file: path.display().to_string(), reason });
-        };
-        let (input, output) = (input.clone(), output.clone());
-        Ok(Chosen {
+        Chosen {
             name: graph.name().to_string(),
+            inputs: graph.inputs().filter_map(|id| Some(graph.get(id)?.name.clone())).collect(),
+            outputs: graph.outputs().iter().map(|(name, _)| name.clone()).collect(),
             store: inference.store().clone(),
             kind: Kind::Inference(Box::new(inference)),
             precision: Precision::F32,
             recipe: None,
-            input,
-            output,
-        })
+            class_names: Vec::new(),
+        }
     }
 
     /// The network of layers, where it is one.
@@ -200,10 +203,29 @@ impl Chosen {
         }
     }
 
-    /// Images to outputs, for `batch` images.
+    /// Names of the outputs, as exporting takes them.
+    pub(super) fn output_names(&self) -> Vec<&str> {
+        self.outputs.iter().map(String::as_str).collect()
+    }
+    /// Names of the input and of the output.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where there are several.
+    pub(super) fn ends(&self) -> Result<[&str; 2], Error> {
+        match (&self.inputs[..], &self.outputs[..]) {
+            ([input], [output]) => Ok([input, output]),
+            (inputs, outputs) => {
+                let found = format!("{} has {} inputs and {} outputs", self.name, inputs.len(), outputs.len());
+                Err(misuse("--weights", format!("{found}; this takes a classifier, with one of each")))
+            }
+        }
+    }
+
+    /// Inputs to outputs, for `batch` samples.
     pub(super) fn forward(&self, batch: usize) -> Result<Graph, Error> {
         match &self.kind {
-            Kind::Network(network) => network.evaluation(batch)?.cone(&[&self.output]),
+            Kind::Network(network) if self.outputs.len() > 1 => network.graph(batch, Mode::Evaluate),
+            Kind::Network(network) => network.evaluation(batch)?.cone(&self.output_names()),
             Kind::Inference(inference) => Ok(inference.with_batch(batch)?.graph().clone()),
         }
     }
@@ -213,7 +235,7 @@ impl Chosen {
             Kind::Network(network) => network.evaluation(batch),
             Kind::Inference(_) => {
                 let mut graph = self.forward(batch)?;
-                let scores = graph.output(&self.output)?;
+                let scores = graph.output(self.ends()?[1])?;
                 let loss = match self.gives_probabilities() {
                     true => Loss::categorical_cross_entropy(),
                     false => Loss::cross_entropy(),
@@ -232,7 +254,11 @@ impl Chosen {
             Kind::Network(network) => network.ends_in_softmax(),
             Kind::Inference(inference) => {
                 let graph = inference.graph();
-                let last = graph.output(&self.output).ok().and_then(|scores| graph.get(scores.node));
+                let last = self
+                    .ends()
+                    .and_then(|[_, output]| graph.output(output))
+                    .ok()
+                    .and_then(|scores| graph.get(scores.node));
                 last.is_some_and(|node| matches!(node.op, Op::Softmax(_)))
             }
         }
@@ -249,13 +275,20 @@ impl Chosen {
         powers.into_iter().map(|x| x / sum).collect()
     }
 
+    /// Numbers that the output has for each image.
+    pub(super) fn classes(&self) -> Result<usize, Error> {
+        let graph = self.forward(1)?;
+        let ty = graph.value_type(graph.output(self.ends()?[1])?).cloned();
+        Ok(ty.map_or(0, |ty| ty.shape.last()))
+    }
+
     /// Rows, columns and channels of an image.
     ///
     /// # Errors
     /// [`Error::Option`] for a network of something else.
     pub(super) fn image(&self) -> Result<[usize; 3], Error> {
         let graph = self.forward(1)?;
-        let ty = graph.value_type(graph.source(&self.input)?).cloned();
+        let ty = graph.value_type(graph.source(self.ends()?[0])?).cloned();
         match ty.as_ref().map(|ty| &ty.shape.0[..]) {
             Some(&[_, rows, columns, channels]) if channels == 1 || channels == 3 => Ok([rows, columns, channels]),
             _ => Err(misuse("--model", format!("{} takes no images of one or three channels", self.name))),

@@ -7,6 +7,7 @@ use super::source::{Chosen, Source};
 use crate::compile::{Options, compile};
 use crate::error::Error;
 use crate::formats::{WeightFile, read_weights};
+use crate::graph::Value;
 use crate::nn::Form;
 
 /// Show the layers of a network, its parameters, and what inference takes.
@@ -37,12 +38,19 @@ enum Look {
     Ours,
 }
 
+/// An input or output.
+#[derive(Debug, Serialize)]
+struct Port {
+    name: String,
+    /// Of one sample, without the batch.
+    shape: Vec<usize>,
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
-    /// Of one sample, as the network's users have it.
-    input: Vec<usize>,
-    output: Vec<usize>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
     parameters: usize,
     /// Running statistics and other state that is not trained.
     buffers: usize,
@@ -68,7 +76,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 
 fn show(network: &Chosen, args: &Args) -> Result<(), Error> {
     let graph = network.forward(1)?;
-    let sample = |value| graph.value_type(value).map_or(Vec::new(), |ty| ty.shape.0[1..].to_vec());
+    let ports = |names: &[String], find: &dyn Fn(&str) -> Result<Value, Error>| -> Result<Vec<Port>, Error> {
+        let sample = |value| graph.value_type(value).map_or(Vec::new(), |ty| ty.shape.0[1..].to_vec());
+        names.iter().map(|name| Ok(Port { name: name.clone(), shape: sample(find(name)?) })).collect()
+    };
     let elements = |ids: Vec<crate::graph::NodeId>| -> usize {
         ids.into_iter().filter_map(|id| graph.get(id)?.results.first()).map(|ty| ty.shape.elements()).sum()
     };
@@ -77,8 +88,8 @@ fn show(network: &Chosen, args: &Args) -> Result<(), Error> {
     let parameters = elements(graph.parameters().collect());
     let report = Report {
         name: network.name.clone(),
-        input: sample(graph.source(&network.input)?),
-        output: sample(graph.output(&network.output)?),
+        inputs: ports(&network.inputs, &|name| graph.source(name))?,
+        outputs: ports(&network.outputs, &|name| graph.output(name))?,
         parameters,
         buffers: elements(graph.states().collect()) - parameters,
         flops: summary.flops,
@@ -100,7 +111,10 @@ fn show(network: &Chosen, args: &Args) -> Result<(), Error> {
     if let Some(inference) = network.inference() {
         say(inference.to_string().trim_end())?;
     }
-    say(format_args!("{}: {:?} to {:?} (channels last)", report.name, report.input, report.output))?;
+    let list = |ports: &[Port]| {
+        ports.iter().map(|port| format!("{} {:?}", port.name, port.shape)).collect::<Vec<_>>().join(", ")
+    };
+    say(format_args!("{}: {} to {} (channels last)", report.name, list(&report.inputs), list(&report.outputs)))?;
     say(format_args!("{} parameters, {} numbers of other state", report.parameters, report.buffers))?;
     say(format_args!(
         "inference of one sample: {:.3} GFLOP, {:.1} MB of work memory",

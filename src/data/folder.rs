@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 
 use image::ImageReader;
 
-use super::array::{Array, Sample, Target};
+use super::array::{Array, Sample, Target, Values, to_byte};
 use super::dataset::Dataset;
 use super::error::DataError;
+use super::images::Images;
+use super::random::Random;
+use super::transform::{CenterCrop, Resize, Transform};
 
 /// What is read; other files are left alone.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -55,6 +58,23 @@ impl ImageFolder {
     /// The files with the class of each.
     pub fn files(&self) -> &[(PathBuf, i32)] {
         &self.files
+    }
+
+    /// All images in memory, each as [`read_fitted`] gives it, of the size [height, width, channels].
+    ///
+    /// Errors: those of [`read_fitted`]; more than 256 classes, which [`Images`] cannot tell apart.
+    pub fn images(&self, shape: [usize; 3]) -> Result<Images, DataError> {
+        let (mut pixels, mut labels) = (Vec::new(), Vec::with_capacity(self.files.len()));
+        for (path, label) in &self.files {
+            let label = u8::try_from(*label).map_err(|_| DataError::Format {
+                file: path.display().to_string(),
+                reason: "images in memory are of at most 256 classes".to_string(),
+            })?;
+            let Values::Bytes(bytes) = read_fitted(path, shape)?.into_parts().1 else { continue };
+            pixels.extend(bytes);
+            labels.push(label);
+        }
+        Images::new(pixels, labels, shape, self.class_names.clone())
     }
 }
 
@@ -97,6 +117,37 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Array, DataError> {
     let image = reader.decode().map_err(|error| bad(format!("does not decode: {error}")))?.into_rgb8();
     let (width, height) = image.dimensions();
     Array::new([height as usize, width as usize, 3], image.into_raw()).map_err(|error| bad(error.to_string()))
+}
+
+/// Reads an image as a network takes it, bytes of the shape [height, width, channels] with 1 or 3 channels: the side that
+/// is shorter in proportion is resized, and the middle is taken. One channel is the luma of ITU-R BT.601, as PIL's "L".
+///
+/// Errors: those of [`read_image`]; another number of channels; a size beyond any use.
+pub fn read_fitted(path: impl AsRef<Path>, [rows, columns, channels]: [usize; 3]) -> Result<Array, DataError> {
+    let path = path.as_ref();
+    let mut image = read_image(path)?;
+    let [height, width, _] = image.image_shape()?;
+    let resized = if height as u128 * columns as u128 <= width as u128 * rows as u128 {
+        [rows, fitted(width, rows, height)]
+    } else {
+        [fitted(height, columns, width), columns]
+    };
+    for step in [&Resize::exactly(resized) as &dyn Transform, &CenterCrop { size: [rows, columns] }] {
+        image = step.apply(image, &mut Random::new(0))?;
+    }
+    match (channels, image.into_parts()) {
+        (1, (_, Values::Bytes(colours))) => {
+            let luma = |c: &[u8]| to_byte(0.299 * f32::from(c[0]) + 0.587 * f32::from(c[1]) + 0.114 * f32::from(c[2]));
+            Array::new([rows, columns, 1], colours.chunks_exact(3).map(luma).collect::<Vec<u8>>())
+        }
+        (3, (shape, colours)) => Array::new(shape, colours),
+        _ => Err(DataError::option("channels", channels, "1 or 3, grey or colours".to_string())),
+    }
+}
+
+/// `side·to/from`, rounded up, so that what is cropped to has no border.
+fn fitted(side: usize, to: usize, from: usize) -> usize {
+    usize::try_from((side as u128 * to as u128).div_ceil(from as u128)).unwrap_or(usize::MAX)
 }
 
 impl Dataset for ImageFolder {

@@ -1,8 +1,11 @@
 //! Images and labels in memory, checked once when they are put together so that nothing after has to.
 
+use std::path::Path;
+
 use super::array::{Array, Sample, Target, Values, check_labels};
 use super::dataset::Dataset;
 use super::error::DataError;
+use super::npy::read_npz;
 
 /// Labelled images of one size: `u8` pixels in NHWC order and one class index an image.
 ///
@@ -22,6 +25,45 @@ pub struct Split {
     pub train: Images,
     /// What to test on: 10,000 images of either.
     pub test: Images,
+}
+
+impl Split {
+    /// Reads a `.npz` file as Keras keeps its data sets: `x_train`, `x_test`, bytes of the shape [n, height, width] or
+    /// [n, height, width, channels], and their classes `y_train`, `y_test`. The classes' names are their numbers.
+    ///
+    /// Errors: those of [`read_npz`]; an array that is not there or of another type or shape, a label that is no byte.
+    pub fn read_npz(path: impl AsRef<Path>) -> Result<Split, DataError> {
+        let file = path.as_ref().display().to_string();
+        let bad = |reason: String| DataError::Format { file: file.clone(), reason };
+        let mut arrays = read_npz(&path)?;
+        let mut take = |name: &str| {
+            let known = arrays.keys().cloned().collect::<Vec<_>>().join(", ");
+            arrays.remove(name).ok_or_else(|| bad(format!("has no array \"{name}\"; it has {known}")))
+        };
+        let mut part = |name: &str| {
+            let (images, labels) = (take(&format!("x_{name}"))?, take(&format!("y_{name}"))?);
+            let labels = labels.into_labels()?.into_iter().map(|label| {
+                u8::try_from(label).map_err(|_| bad(format!("y_{name} has the label {label}; 0 to 255 are read")))
+            });
+            Ok::<_, DataError>((images.into_array()?.into_parts(), labels.collect::<Result<Vec<u8>, _>>()?))
+        };
+        let parts = [part("train")?, part("test")?];
+        let classes = parts.iter().flat_map(|(_, labels)| labels).max().map_or(0, |&most| usize::from(most) + 1);
+        let [train, test] = parts.map(|((shape, values), labels)| {
+            let size = match shape[..] {
+                [_, rows, columns] => [rows, columns, 1],
+                [_, rows, columns, channels] => [rows, columns, channels],
+                _ => return Err(bad(format!("images have the shape [n, height, width, channels], found {shape:?}"))),
+            };
+            match values {
+                Values::Bytes(pixels) => {
+                    Images::new(pixels, labels, size, (0..classes).map(|class| class.to_string()).collect())
+                }
+                Values::Floats(_) => Err(bad("images are bytes from 0 to 255, found numbers of another type".into())),
+            }
+        });
+        Ok(Split { train: train?, test: test? })
+    }
 }
 
 impl Images {

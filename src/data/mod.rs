@@ -54,7 +54,7 @@ pub use cifar::{Layout, load_dir, read_bytes, read_file};
 pub use dataset::{ArrayDataset, Dataset, Samples};
 pub use download::{Archive, CIFAR10, CIFAR100, Member, Progress, default_cache_dir, download};
 pub use error::{DataError, MirrorError, MirrorFailure};
-pub use folder::{ImageFolder, read_image};
+pub use folder::{ImageFolder, read_fitted, read_image};
 pub use generator::{Flow, ImageDataGenerator};
 pub use idx::{FASHION_MNIST, IdxDataset, MNIST, read_idx};
 pub use images::{Images, Split};

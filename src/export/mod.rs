@@ -12,5 +12,6 @@ mod kernels;
 mod object;
 pub mod onnx;
 pub mod picture;
+mod portable;
 
 pub use object::{NativeLibrary, ObjectOptions, object};

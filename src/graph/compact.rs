@@ -26,8 +26,11 @@ impl Graph {
     /// no input or state that only those need.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the nearest names.
+    /// [`Error::UnknownName`] with the nearest names; [`Error::DuplicateName`] for an output that is named twice.
     pub fn cone(&self, outputs: &[&str]) -> Result<Graph, Error> {
+        if let Some((_, name)) = outputs.iter().enumerate().find(|(at, name)| outputs[..*at].contains(*name)) {
+            return Err(Error::DuplicateName { what: "output", name: name.to_string() });
+        }
         let named = |name: &&str| Ok((name.to_string(), self.output(name)?));
         let outputs: Vec<(String, Value)> = outputs.iter().map(named).collect::<Result<_, Error>>()?;
         Ok(self.copy(outputs.iter().map(|(_, v)| v.node).collect(), &outputs, &[]))

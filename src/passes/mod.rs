@@ -120,8 +120,7 @@ pub fn optimise(graph: &Graph, options: &PassOptions) -> Result<(Graph, Report),
     run(graph, options, PASSES)
 }
 
-/// As [`optimise`], but only up to and with the pass `last`: to look at the graph on its way, or to stay in the
-/// portable operations, which the passes before `lower` do not leave.
+/// As [`optimise`], but only up to and with the pass `last`: to look at the graph on its way.
 ///
 /// # Errors
 /// As [`optimise`]; [`Error::UnknownName`] when there is no pass `last`.
@@ -153,14 +152,14 @@ fn run(graph: &Graph, options: &PassOptions, all: &[Pass]) -> Result<(Graph, Rep
     Ok((optimised, report))
 }
 
-/// A copy of `graph` for what the outputs `outputs` need, with inference batch norms folded into convolutions and
-/// everything else as it was: a portable graph. Updates of state are dropped.
+/// A copy of `graph` with inference batch norms folded into convolutions and everything else as it was: a portable graph.
+/// The other passes before `lower` stay portable, too, but not for another batch: with one sample they take its axis away.
 ///
 /// # Errors
-/// As [`optimise`]; [`Error::UnknownName`] for an output that `graph` lacks, [`Error::DuplicateName`] for one named twice.
-pub fn fold_batch_norms(graph: &Graph, outputs: &[&str]) -> Result<Graph, Error> {
+/// As [`optimise`].
+pub fn fold_batch_norms(graph: &Graph) -> Result<Graph, Error> {
     graph.verify()?;
-    let mut folded = graph.cone(outputs)?;
+    let mut folded = graph.clone();
     let options = PassOptions::default();
     for pass in PASSES.iter().filter(|pass| pass.name == "fold-batch-norm") {
         apply(&mut folded, pass.name, options.verify, |graph, report| {

@@ -2,7 +2,6 @@
 
 use outrigger::graph::Loss;
 use outrigger::nn::{Dense, Input};
-use outrigger::ops::Init;
 use outrigger::train::optimizer::{Adam, ParameterGroup, Sgd};
 use outrigger::train::{Model, Objective};
 use outrigger::{Error, Tensor};
@@ -161,25 +160,6 @@ fn several_outputs_have_losses_with_weights() {
     }
     let error = model.compile(Sgd::default(), Objective::of("c", CROSS_ENTROPY), ()).unwrap_err().to_string();
     assert!(error.contains("\"c\"") && error.contains("\"a\""), "{error}");
-}
-
-/// As in Keras, what regularised weights add is part of the loss in training and in evaluation, and not of predictions.
-#[test]
-fn penalties_are_part_of_every_loss() {
-    let x = Input::keras("x", [3]);
-    let layer = Dense::new(2).bias(false).weight_init(Init::Constant(2.0)).l1(0.1).l2(0.01).name("l");
-    let mut model = Model::new(&x, &layer.call(&x).unwrap()).unwrap();
-    model.compile(Sgd::default().lr(0.0), Loss::MeanSquaredError, ()).unwrap();
-    let (zeros, ones) = (Tensor::full([4, 3], 0.0), Tensor::full([4, 2], 1.0));
-    // a mean square of 1, six weights of 2: 0.1 · 12 + 0.01 · 24
-    for logs in [model.train_on_batch(&zeros, &ones).unwrap(), model.test_on_batch(&zeros, &ones).unwrap()] {
-        assert!((logs.get("loss").unwrap() - 2.44).abs() < 1e-6, "{logs:?}");
-    }
-    assert!((model.evaluate((zeros, ones), 3).unwrap().get("loss").unwrap() - 2.44).abs() < 1e-6);
-    assert_eq!(model.predict_on_batch(&Tensor::full([1, 3], 1.0)).unwrap().len(), 1);
-    model.freeze("l").unwrap();
-    let logs = model.test_on_batch(&Tensor::full([1, 3], 0.0), &Tensor::full([1, 2], 1.0)).unwrap();
-    assert!((logs.get("loss").unwrap() - 1.0).abs() < 1e-6, "{logs:?}");
 }
 
 /// What a parameter was told before it was frozen is no part of the norm.

@@ -84,13 +84,14 @@ fn network_in_bf16() {
     check_model(&model, 2, Options { precision: Precision::Bf16, ..Options::default() }, 0.05);
 }
 
-/// Bytes, integers, scalars; an output that is an input, one that is known before the run, one of odd size.
+/// Bytes, integers, scalars; an output that is an input, one that is known before the run, one of odd size; names that are
+/// words of C, that begin and end its comments, and that the header's template knows.
 #[test]
 fn ports_of_all_kinds() {
-    let mut g = Graph::new("ports");
+    let mut g = Graph::new("ports /* @SHAPES@ */ \"int\"");
     let pixels = g.input("pixels", DType::U8, [3, 7]).unwrap();
     let ids = g.input("some.ids", DType::I32, [5]).unwrap();
-    let scale = g.input("scale", DType::F32, Vec::new()).unwrap();
+    let scale = g.input("/*/ @NAME@ é \\", DType::F32, Vec::new()).unwrap();
     let w = g.parameter("w", [7, 5], Init::Normal(1.0)).unwrap();
     let b = g.parameter("b", [5], Init::Normal(1.0)).unwrap();
     let x = g.cast(pixels, DType::F32).unwrap();
@@ -100,14 +101,14 @@ fn ports_of_all_kinds() {
     let y = g.softmax(x, 1).unwrap();
     let doubled = g.binary(Binary::Add, ids, ids).unwrap();
     let known = g.exp(b).unwrap();
-    for (name, value) in [("y", y), ("doubled", doubled), ("same", pixels), ("known", known), ("weight", w)] {
+    for (name, value) in [("y", y), ("doubled", doubled), ("float", pixels), ("known", known), ("weight", w)] {
         g.set_output(name, value).unwrap();
     }
     let pixels = Tensor::new([3, 7], Data::U8((0..21).map(|i| i * 11).collect())).unwrap();
     let inputs = [
         ("pixels", pixels),
         ("some.ids", Tensor::i32([5], vec![1, -2, 3, 1 << 20, 0]).unwrap()),
-        ("scale", Tensor::scalar(0.01)),
+        ("/*/ @NAME@ é \\", Tensor::scalar(0.01)),
     ];
     check(&g, &inputs, Options::default(), 1e-5);
 }

@@ -76,8 +76,8 @@ pub(super) struct Args {
     /// Print each convolution's algorithm, its predicted time on one thread and the measured time of all, instead
     #[arg(long, conflicts_with = "sweep")]
     report: bool,
-    /// One line of JSON; tables stay Markdown
-    #[arg(long)]
+    /// One line of JSON; not of the tables
+    #[arg(long, conflicts_with_all = ["sweep", "report"])]
     json: bool,
     /// Take one training step, say so, and end: what the measuring process starts
     #[arg(long, hide = true)]

@@ -19,11 +19,15 @@ use crate::train::log::{History, Verbose};
 use crate::train::{Callback, FitOptions, Logs, Model, ModelOptions, NonFinite, Recipe};
 
 use super::output::{at, json};
+use super::source::CLASS_NAMES;
 pub(super) use options::Args;
 use progress::{Progress, Reporter};
 
 pub(super) mod options;
 pub(super) mod progress;
+
+/// Rows, columns and channels of what the network takes.
+const IMAGE: [usize; 3] = [32, 32, 3];
 
 /// One epoch, as `--json` writes it.
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +46,7 @@ struct EpochRecord {
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     args.check_outputs()?;
-    let (data, origin) = args.data.load()?;
+    let (data, origin) = args.data.load(IMAGE)?;
     let (images, tests) = (Arc::new(data.train), Arc::new(data.test));
 
     let checkpoint = args.resume.as_deref().map(WeightFile::read).transpose()?;
@@ -65,15 +69,16 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     introduce(&reporter, &model, &recipe, start)?;
 
-    let json = args.json.as_ref().filter(|_| !args.json_on_stdout());
+    let lines = args.json.as_ref().filter(|_| !args.json_on_stdout());
     let job = Job {
         recipe: recipe.clone(),
         images: images.len(),
+        class_names: json(&images.class_names())?,
         reporter,
         history: History::default(),
         started: Instant::now(),
         rate: 0.0,
-        json: json.map(|path| open_lines(path, start > 0)).transpose()?,
+        json: lines.map(|path| open_lines(path, start > 0)).transpose()?,
         args: args.clone(),
     };
     let options = FitOptions {
@@ -123,6 +128,8 @@ struct Job {
     recipe: Recipe,
     /// Training images of an epoch.
     images: usize,
+    /// A list as JSON.
+    class_names: String,
     reporter: Reporter,
     history: History,
     json: Option<File>,
@@ -163,7 +170,8 @@ impl Callback for Job {
             super::output::say_json(&record)?;
         }
         if let Some(path) = &self.args.save {
-            self.recipe.save(model, path, epoch + 1, &[("images", self.images.to_string())])?;
+            let about = [("images", self.images.to_string()), (CLASS_NAMES, self.class_names.clone())];
+            self.recipe.save(model, path, epoch + 1, &about)?;
         }
         if let Some(path) = &self.args.plot {
             self.history.plot(path)?;

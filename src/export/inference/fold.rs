@@ -6,7 +6,7 @@
 //!   mean … ─┴─ sub ───────────────────┘                    conv.bias ───┘
 //! ```
 //!
-//! The passes before `lower` write a folded batch norm as operations on parameters; here the reference interpreter
+//! The pass `fold-batch-norm` writes a folded batch norm as operations on parameters; here the reference interpreter
 //! computes them in f64, and the result, rounded once, is a parameter of the new graph.
 
 use std::collections::{HashMap, HashSet};
@@ -23,16 +23,16 @@ use crate::types::DType;
 const SMALL: usize = 16;
 
 /// A graph without computations on weights alone, and the value of each of its states.
-pub(super) struct Folded {
-    pub(super) graph: Graph,
-    pub(super) values: Vec<(String, Tensor)>,
+struct Folded {
+    graph: Graph,
+    values: Vec<(String, Tensor)>,
 }
 
-/// Folds `graph`, a portable graph whose state is in `store`.
+/// Folds `graph`, a portable graph whose state is in `store`: the new graph, and a store with its tensors.
 ///
 /// # Errors
 /// [`Error::UnknownName`] or [`Error::Type`] for a state that the store lacks or has in another type.
-pub(super) fn fold(graph: &Graph, store: &Store) -> Result<Folded, Error> {
+pub(super) fn fold(graph: &Graph, store: &Store) -> Result<(Graph, Store), Error> {
     let order = graph.topological();
     let known = known(graph, &order);
     // what is computed on the way to a value that the graph keeps, in f64
@@ -70,7 +70,10 @@ pub(super) fn fold(graph: &Graph, store: &Store) -> Result<Folded, Error> {
         let value = build.operand(value.node, *value, &computed, store)?;
         build.folded.graph.set_output(name, value)?;
     }
-    Ok(build.folded)
+    let Folded { graph, values } = build.folded;
+    let store = Store::new(&graph, 0)?;
+    values.iter().try_for_each(|(name, value)| store.set(name, value))?;
+    Ok((graph, store))
 }
 
 /// Nodes that are known before a run. One that has more elements than what it is made from is not: a bias stretched
@@ -150,12 +153,13 @@ impl Build<'_> {
         Ok(new.result(0))
     }
 
-    /// A name for a computed tensor. A folded weight keeps the name of the weight; what is added to a convolution with
+    /// A name for a computed tensor. A folded or moved weight keeps the name of the weight; what is added to a convolution with
     /// the weight `conv1.weight` (`conv1/kernel`) is `conv1.bias` (`conv1/bias`); else it is the node's own path.
     fn name(&self, user: NodeId, old: Value) -> String {
         let from = self.from;
         let (reader, path) = (from.node(user), &from.node(old.node).name);
-        if matches!(reader.op, Op::Conv2d(_)) && reader.operands.get(1) == Some(&old) {
+        let moved = matches!(from.node(old.node).op, Op::Reshape(_) | Op::Transpose(_));
+        if moved || (matches!(reader.op, Op::Conv2d(_)) && reader.operands.get(1) == Some(&old)) {
             return self.weight(old).unwrap_or_else(|| path.clone());
         }
         let convolution = reader.operands.iter().find(|v| matches!(from.node(v.node).op, Op::Conv2d(_)));
@@ -168,8 +172,9 @@ impl Build<'_> {
         }
     }
 
-    /// The only parameter of the value's type that it is computed from.
+    /// The only parameter of as many elements that it is computed from: it may have been reshaped.
     fn weight(&self, value: Value) -> Option<String> {
+        let elements = self.from.ty(value).shape.elements();
         let (mut stack, mut seen, mut found) = (vec![value.node], HashSet::new(), Vec::new());
         while let Some(id) = stack.pop() {
             if !seen.insert(id) {
@@ -177,7 +182,7 @@ impl Build<'_> {
             }
             let node = self.from.node(id);
             stack.extend(node.operands.iter().map(|v| v.node));
-            if matches!(node.op, Op::Parameter(..)) && node.results[0] == *self.from.ty(value) {
+            if matches!(node.op, Op::Parameter(..)) && node.results[0].shape.elements() == elements {
                 found.push(node.name.clone());
             }
         }

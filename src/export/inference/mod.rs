@@ -1,7 +1,7 @@
 //! The inference graph: an evaluation graph without its loss, with all that depends on weights only computed.
 //!
 //! ```text
-//!   evaluation Graph ─cone of outputs─▶ passes before `lower` ─▶ fold ─▶ InferenceGraph ◀─▶ NAME.outrigger
+//!   evaluation Graph ─cone of outputs─▶ fold batch norms ─▶ fold ───────▶ InferenceGraph ◀─▶ NAME.outrigger
 //!   Store ──────────────────────────────────────────────────────┘           │ compile: conv + bias + add + relu
 //!                                                                           ▼          become one kernel
 //!                                                                        Session
@@ -20,12 +20,13 @@ use std::sync::Arc;
 use outrigger_runtime::Team;
 
 use super::kernels::sentence;
+use super::portable::expect_portable;
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
 use crate::formats::Storage;
 use crate::graph::Graph;
 use crate::ops::Op;
-use crate::passes::{PassOptions, optimise, optimise_until};
+use crate::passes::{PassOptions, fold_batch_norms, optimise};
 use crate::session::Session;
 use crate::store::Store;
 use crate::tensor::Tensor;
@@ -35,13 +36,10 @@ mod certificate;
 mod file;
 mod fold;
 mod norms;
-mod portable;
 
 pub use certificate::{Certificate, Comparison, Samples};
 pub use file::{MEMORY_BASE, MEMORY_FACTOR};
 
-/// The last pass that leaves a graph portable.
-const LAST_PORTABLE: &str = "fold-batch-norm";
 /// The arena that a session may take at most, in bytes. Shapes of a damaged or hostile file are refused by it before
 /// memory is taken.
 pub const MOST_ARENA: usize = 16 << 30;
@@ -61,23 +59,17 @@ impl InferenceGraph {
     /// computed in f64, and weights rounded to `storage`.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for an output that is not there; [`Error::Operands`] for an operation that belongs to
+    /// [`Error::UnknownName`] for an output that is not there; [`Error::Export`] for an operation that belongs to
     /// training; [`Error::UnknownName`] or [`Error::Type`] for a store of another model; [`Error::Checkpoint`] for a weight
     /// that f16 cannot hold.
     pub fn export(evaluation: &Graph, store: &Store, outputs: &[&str], storage: Storage) -> Result<Self, Error> {
-        let cone = evaluation.cone(outputs)?;
-        portable::expect_portable(&cone)?;
-        let (mut folding, _) = optimise_until(&cone, &PassOptions::default(), LAST_PORTABLE)?;
-        norms::split(&mut folding)?;
-        let folded = fold::fold(&folding.compact().cone(outputs)?, store)?;
-        check(&folded.graph)?;
-        let store = Store::new(&folded.graph, 0)?;
-        folded.values.iter().try_for_each(|(name, value)| store.set(name, value))?;
+        let (graph, store) = folded(evaluation, store, outputs)?;
+        check(&graph)?;
         // the weights in memory are those that a file would hold
         let stored = file::weights(&store, BTreeMap::new(), storage)?;
         stored.names().try_for_each(|name| store.set(name, &stored.tensor(name)?))?;
         let certificate = Certificate { weights_sha256: stored.tensors_sha256(), comparison: None };
-        Ok(InferenceGraph { graph: folded.graph, store, storage, certificate })
+        Ok(InferenceGraph { graph, store, storage, certificate })
     }
 
     /// Compares with the graph it was made from, on `samples`; the certificate holds the result from then on.
@@ -186,10 +178,22 @@ impl InferenceGraph {
     }
 }
 
+/// What `outputs` need of `evaluation`, without batch norms and without computations on weights alone, and its tensors.
+///
+/// # Errors
+/// As [`InferenceGraph::export`].
+pub(super) fn folded(evaluation: &Graph, store: &Store, outputs: &[&str]) -> Result<(Graph, Store), Error> {
+    let cone = evaluation.cone(outputs)?;
+    expect_portable(&cone)?;
+    let mut folding = fold_batch_norms(&cone)?;
+    norms::split(&mut folding)?;
+    fold::fold(&folding.compact().cone(outputs)?, store)
+}
+
 /// What holds of every inference graph.
 fn check(graph: &Graph) -> Result<(), Error> {
     graph.verify()?;
-    portable::expect_portable(graph)?;
+    expect_portable(graph)?;
     let lacks = match (graph.updates().is_empty(), graph.outputs().is_empty(), graph.inputs().next().is_none()) {
         (false, ..) => "changes its state",
         (_, true, _) => "has no output",

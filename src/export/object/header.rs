@@ -53,9 +53,9 @@ fn parameters(planned: &Planned) -> Result<Vec<Parameter<'_>>, Error> {
     Ok(parameters)
 }
 
-/// A name as it may stand in a comment of C.
+/// A name as it may stand in a comment of C, which it neither ends nor seems to begin.
 fn in_comment(name: &str) -> String {
-    name.escape_debug().to_string().replace("*/", "* /")
+    name.escape_debug().to_string().replace("*/", "* /").replace("/*", "/ *")
 }
 
 /// The text of the header.
@@ -97,17 +97,18 @@ pub(super) fn write(name: &str, planned: &Planned, code: &NativeCode) -> Result<
     let text = TEMPLATE
         .replace("@FORCED@", &forced)
         .replace("@LEVELS@", &levels)
-        .replace("@SHAPES@", &shapes)
         .replace("@POINTERS@", &pointers)
         .replace("@BYTES@", &code.workspace_bytes.max(ALIGNMENT).to_string())
         .replace("@ALIGNMENT@", &ALIGNMENT.to_string())
         .replace("@OK@", &OK.to_string())
         .replace("@UNSUPPORTED@", &UNSUPPORTED.to_string())
         .replace("@MISALIGNED@", &MISALIGNED.to_string())
-        .replace("@GRAPH@", &in_comment(&planned.name))
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@NAME@", name)
-        .replace("@UPPER@", &upper);
+        .replace("@UPPER@", &upper)
+        // last, since names may have any letters
+        .replace("@SHAPES@", &shapes)
+        .replace("@GRAPH@", &in_comment(&planned.name));
     Ok(text)
 }
 

@@ -9,7 +9,6 @@
 //! What the JIT's prepare steps compute from the weights (folded batch norms, packed and transformed weights) is
 //! computed here and stored, so that nothing is left to be done before the first run.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use outrigger_runtime::Team;
 use crate::codegen::{self, Contents, Isa, Machine, NativeCode};
 use crate::compile::{Options, Program, compile};
 use crate::error::Error;
+use crate::formats::atomic::write_file;
 use crate::graph::Graph;
 use crate::store::Store;
 
@@ -133,7 +133,7 @@ impl NativeLibrary {
     pub fn write(&self, directory: impl AsRef<Path>) -> Result<[PathBuf; 2], Error> {
         let write = |extension: &str, bytes: &[u8]| {
             let path = directory.as_ref().join(format!("{}.{extension}", self.name));
-            match fs::write(&path, bytes) {
+            match write_file(&path, &[bytes]) {
                 Ok(()) => Ok(path),
                 Err(source) => Err(Error::Io { file: path.display().to_string(), source }),
             }

@@ -1,8 +1,8 @@
 //! A network as an ONNX file, for ONNX Runtime and whatever else reads the format.
 //!
 //! ```text
-//!  Graph ──▶ cone of the outputs ──▶ [batch norms folded] ──▶ writer: nodes, initializers ──▶ ModelProto ──▶ file
-//!  Store ──▶ weights ──────────────────────────────────────────▲
+//!  Graph ──▶ [inference graph: folded] ──▶ cone of the outputs ──▶ writer: nodes, initializers ──▶ ModelProto ──▶ file
+//!  Store ──▶ [its weights] ──────────────▶ weights ────────────────▲
 //! ```
 //!
 //! A graph has channels last (NHWC, HWIO), ONNX's convolutions have them first (NCHW, OIHW). There is no `Transpose`
@@ -19,10 +19,12 @@ use std::path::Path;
 
 use prost::Message;
 
+use super::inference::folded;
+use super::portable::expect_portable;
 use crate::error::Error;
+use crate::formats::atomic::write_file;
 use crate::graph::{Graph, NodeId, Value};
 use crate::ops::Op;
-use crate::passes;
 use crate::store::Store;
 use batch::Batch;
 use order::{Order, channels_first, identity};
@@ -76,8 +78,9 @@ impl DataFormat {
 /// How a file is written. The default folds batch norms and leaves images and the batch as they are in the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnnxOptions {
-    /// Folds batch norms into the convolutions before them, and computes what depends on weights only. Otherwise there
-    /// is a node for each node of the graph, but for transposed and reshaped weights and the biases of convolutions.
+    /// Writes the graph of [`InferenceGraph`](super::inference::InferenceGraph): batch norms are folded into the
+    /// convolutions before them, and what depends on weights only is computed. Otherwise there is a node for each node of
+    /// the graph, but for transposed and reshaped weights and the biases of convolutions.
     pub fused: bool,
     /// Where inputs and outputs of four axes have their channels.
     pub data_format: DataFormat,
@@ -100,8 +103,8 @@ impl Default for OnnxOptions {
 
 /// Writes what the outputs `outputs` of `graph` need as the ONNX file `path`, with the weights in `store`.
 ///
-/// Inputs and outputs keep their names, weights those of parameters and buffers, nodes those of the graph's nodes. A
-/// folded weight has the name of the parameter that it is in the place of (`conv1.weight`, `bn1.bias`).
+/// Inputs and outputs keep their names, weights those of parameters and buffers, nodes those of the graph's nodes. Folded
+/// weights have the names that they have in an `.outrigger` file (`conv1.weight`, `conv1.bias`).
 ///
 /// # Errors
 /// Those of [`model`]; [`Error::Io`] when a file cannot be written.
@@ -118,7 +121,7 @@ pub fn export(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOpti
         let data = path.with_file_name(format!("{name}.data"));
         move_out(tensors, &data).map_err(io(&data))?;
     }
-    std::fs::write(path, model.encode_to_vec()).map_err(io(path))
+    write_file(path, &[&model.encode_to_vec()]).map_err(io(path))
 }
 
 /// Moves the elements of large tensors to the file `data`, which lies beside the one that names it.
@@ -158,14 +161,24 @@ pub fn model(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptio
         let reason = "name at least one output of the graph".to_string();
         return Err(Error::Option { option: "outputs".to_string(), reason });
     }
-    let folded = if options.fused { Some(passes::fold_batch_norms(graph, outputs)?) } else { None };
-    let graph = folded.as_ref().unwrap_or(graph);
+    let cone = graph.cone(outputs)?;
+    if options.fused {
+        let (graph, store) = folded(&cone, store, outputs)?;
+        write(&graph, &store, outputs, options)
+    } else {
+        expect_portable(&cone)?;
+        write(&cone, store, outputs, options)
+    }
+}
+
+/// The nodes of `graph` as those of a file.
+fn write(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptions) -> Result<ModelProto, Error> {
     let outputs: Vec<(String, Value)> = outputs
         .iter()
         .map(|&name| graph.output(name).map(|value| (name.to_string(), value)))
         .collect::<Result<_, _>>()?;
     let roots: Vec<Value> = outputs.iter().map(|&(_, value)| value).collect();
-    let weights = Weights::new(graph, store, &cone(graph, &roots, |_| false), options.fused)?;
+    let weights = Weights::new(graph, store, &cone(graph, &roots, |_| false))?;
     // what weights are made of is not written
     let nodes = cone(graph, &roots, |value| weights.known(value));
     let batch = if options.dynamic_batch { batch::open(graph, &nodes)? } else { Batch::default() };

@@ -74,8 +74,6 @@ pub(super) fn write(w: &mut Writer<'_>, id: NodeId, biases: &Biases) -> Result<(
     };
     let two = || <[Value; 2]>::try_from(node.operands.as_slice()).map_err(|_| wrong());
     let three = || <[Value; 3]>::try_from(node.operands.as_slice()).map_err(|_| wrong());
-    let training = "belongs to training; export the graph of an evaluation (`Model::evaluation`)";
-    let machine = "is made for this machine by the compiler; export the graph that was given to it";
     match &node.op {
         // inputs have their form from the start, weights when they are taken
         Op::Input(_) | Op::Parameter(..) | Op::Buffer(..) | Op::Constant(_) => Ok(()),
@@ -100,16 +98,17 @@ pub(super) fn write(w: &mut Writer<'_>, id: NodeId, biases: &Biases) -> Result<(
         Op::MaxPool(pool) => windows::max_pool(w, pool, one()?, y, path),
         Op::AvgPool(pool) => windows::avg_pool(w, pool, one()?, y, path),
         Op::BatchNormEval(epsilon) => windows::batch_norm(w, *epsilon, &node.operands, y, path),
-        Op::BatchNorm(_) => Err(w.refuse(id, format!("batch norm with the batch's own statistics {training}"))),
-        Op::Random(_) => Err(w.refuse(id, format!("random numbers (of dropout, say): this {training}"))),
-        Op::ScatterAdd(_)
+        // refused before anything is written
+        Op::BatchNorm(_)
+        | Op::Random(_)
+        | Op::ScatterAdd(_)
         | Op::Conv2dGradWeight(..)
         | Op::MaxPoolIndex(_)
         | Op::MaxPoolGrad(..)
         | Op::AvgPoolGrad(..)
-        | Op::BatchNormGrad => Err(w.refuse(id, format!("{} {training}", node.op.kind()))),
-        Op::Coefficients(_) | Op::GradCoefficients(_) | Op::Fused(_) => {
-            Err(w.refuse(id, format!("{} {machine}", node.op.kind())))
-        }
+        | Op::BatchNormGrad
+        | Op::Coefficients(_)
+        | Op::GradCoefficients(_)
+        | Op::Fused(_) => Err(w.refuse(id, format!("{} is not portable", node.op.kind()))),
     }
 }

@@ -1,12 +1,6 @@
-//! What is known when a file is written: parameters, buffers, constants, and what can be computed from them.
-//!
-//! ```text
-//!  conv1.weight ─┐
-//!  bn1.weight ───┼─▶ mul, rsqrt, … in f64 by the interpreter ──▶ one tensor, named "conv1.weight"
-//!  bn1.running… ─┘
-//! ```
+//! What is known when a file is written: parameters, buffers, constants, and those of them that are only moved.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::error::Error;
 use crate::graph::{Graph, NodeId, Value};
@@ -15,64 +9,49 @@ use crate::reference::{RefTensor, evaluate};
 use crate::store::Store;
 use crate::tensor::Tensor;
 
-/// Elements that a computed weight may have whatever it is made from.
-const SMALL: usize = 1024;
-
 /// The values of a graph that do not depend on its inputs.
 pub(super) struct Weights<'a> {
     graph: &'a Graph,
     store: &'a Store,
-    folded: HashMap<Value, RefTensor>,
+    moved: HashMap<Value, Tensor>,
 }
 
 impl<'a> Weights<'a> {
-    /// The weights of `graph` in `store`. A weight that is only moved is a weight, too; with `fold`, whatever depends on
-    /// weights only. `nodes` are in topological order.
+    /// The weights of `graph` in `store`; one that is reshaped or transposed is a weight, too. `nodes` are in topological
+    /// order.
     ///
     /// # Errors
     /// Those of [`Weights::tensor`]; [`Error::Export`] when the interpreter refuses a node.
-    pub(super) fn new(graph: &'a Graph, store: &'a Store, nodes: &[NodeId], fold: bool) -> Result<Self, Error> {
-        let mut weights = Weights { graph, store, folded: HashMap::new() };
+    pub(super) fn new(graph: &'a Graph, store: &'a Store, nodes: &[NodeId]) -> Result<Self, Error> {
+        let mut weights = Weights { graph, store, moved: HashMap::new() };
         for &id in nodes {
-            if fold || matches!(graph.node(id).op, Op::Reshape(_) | Op::Transpose(_)) {
-                weights.fold(id)?;
+            let node = graph.node(id);
+            let (Op::Reshape(_) | Op::Transpose(_), &[from]) = (&node.op, node.operands.as_slice()) else { continue };
+            if weights.known(from) {
+                let tensor = weights.tensor(from)?;
+                let moved = evaluate(&node.op, &[&RefTensor::from(&tensor)])
+                    .map_err(|error| Error::Export { path: node.name.clone(), reason: error.to_string() })?;
+                for (port, tensor) in moved.iter().enumerate() {
+                    weights.moved.insert(id.result(port), tensor.to_tensor()?);
+                }
             }
         }
         Ok(weights)
     }
 
-    fn fold(&mut self, id: NodeId) -> Result<(), Error> {
-        let node = self.graph.node(id);
-        let foldable = !node.op.is_source() && !matches!(node.op, Op::Random(_) | Op::Fused(_));
-        if !foldable || !node.operands.iter().all(|&v| self.known(v)) {
-            return Ok(());
-        }
-        // what is larger than all it is made from would cost bytes of the file instead of time
-        let elements = |v: Value| self.graph.ty(v).shape.elements();
-        let made: usize = node.results.iter().map(|ty| ty.shape.elements()).sum();
-        if made > SMALL.max(node.operands.iter().map(|&v| elements(v)).sum()) {
-            return Ok(());
-        }
-        let sources: Vec<RefTensor> = node.operands.iter().map(|&v| self.exact(v)).collect::<Result<_, _>>()?;
-        let results = evaluate(&node.op, &sources.iter().collect::<Vec<_>>())
-            .map_err(|error| Error::Export { path: node.name.clone(), reason: error.to_string() })?;
-        self.folded.extend(results.into_iter().enumerate().map(|(port, tensor)| (id.result(port), tensor)));
-        Ok(())
-    }
-
     /// Whether `value` is a weight.
     pub(super) fn known(&self, value: Value) -> bool {
         let op = &self.graph.node(value.node).op;
-        self.folded.contains_key(&value) || op.is_state() || matches!(op, Op::Constant(_))
+        self.moved.contains_key(&value) || op.is_state() || matches!(op, Op::Constant(_))
     }
 
-    /// The value of a weight, rounded to its element type once.
+    /// The value of a weight.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for a state that the store lacks, [`Error::Type`] for one of another type.
     pub(super) fn tensor(&self, value: Value) -> Result<Tensor, Error> {
-        if let Some(folded) = self.folded.get(&value) {
-            return folded.to_tensor();
+        if let Some(moved) = self.moved.get(&value) {
+            return Ok(moved.clone());
         }
         let node = self.graph.node(value.node);
         if let Op::Constant(tensor) = &node.op {
@@ -85,27 +64,10 @@ impl<'a> Weights<'a> {
         Ok(tensor)
     }
 
-    fn exact(&self, value: Value) -> Result<RefTensor, Error> {
-        match self.folded.get(&value) {
-            Some(folded) => Ok(folded.clone()),
-            None => self.tensor(value).map(|tensor| RefTensor::from(&tensor)),
-        }
-    }
-
-    /// The name of a weight: its own, or for a computed one that of the first state of its size that it is made of.
-    pub(super) fn name(&self, value: Value) -> &str {
-        let elements = |v: Value| self.graph.ty(v).shape.elements();
-        let mut seen = HashSet::new();
-        let mut stack = vec![value];
-        while let Some(next) = stack.pop() {
-            let node = self.graph.node(next.node);
-            if !seen.insert(next) {
-                continue;
-            }
-            if node.op.is_state() && elements(next) == elements(value) {
-                return &node.name;
-            }
-            stack.extend(node.operands.iter().rev());
+    /// The name of a weight: its own, or that of what was moved.
+    pub(super) fn name(&self, mut value: Value) -> &str {
+        while let (true, [from]) = (self.moved.contains_key(&value), &self.graph.node(value.node).operands[..]) {
+            value = *from;
         }
         &self.graph.node(value.node).name
     }
