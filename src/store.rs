@@ -1,6 +1,6 @@
 //! The state tensors of a model: parameters, running statistics, optimizer moments.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, nearest};
@@ -56,6 +56,9 @@ pub fn is_training_state(name: &str) -> bool {
 pub enum Axes {
     /// The weight of a convolution or of a matrix product: PyTorch has its outputs first.
     Kernel,
+    /// Keras's depthwise kernel `[rows, columns, channels, multiplier]`, which files also have as
+    /// `[rows, columns, 1, channels · multiplier]`.
+    Depthwise,
     /// Anything else, such as a table of embeddings or the scale of a normalisation: alike everywhere.
     Plain,
 }
@@ -71,6 +74,7 @@ impl Axes {
                     // a table, even if its transpose is a weight too
                     Some(Op::Gather) => return Axes::Plain,
                     Some(Op::MatMul(_) | Op::Conv2d(_) | Op::Conv2dGradInput(..)) => kernel = true,
+                    Some(Op::Reshape(_)) if node == id && is_depthwise(graph, id, user) => return Axes::Depthwise,
                     Some(Op::Reshape(_) | Op::Transpose(_)) => open.push(user),
                     _ => {}
                 }
@@ -80,12 +84,25 @@ impl Axes {
     }
 }
 
+/// Whether `reshaped` is the weight `[rows, columns, 1, channels · multiplier]` of a convolution in as many groups as the
+/// parameter `id` has channels.
+fn is_depthwise(graph: &Graph, id: NodeId, reshaped: NodeId) -> bool {
+    let [from, to] = [id, reshaped].map(|node| &graph.ty(node.result(0)).shape.0[..]);
+    let (&[rows, columns, channels, multiplier], &[r, c, 1, outputs]) = (from, to) else { return false };
+    let groups = |user| match graph.get(user).map(|node| &node.op) {
+        Some(Op::Conv2d(conv)) => conv.groups == channels,
+        _ => false,
+    };
+    let same = [r, c, outputs] == [rows, columns, channels.saturating_mul(multiplier)];
+    same && graph.users(reshaped).into_iter().any(groups)
+}
+
 /// State shared by the programs that train and evaluate a model. Cloning shares it.
 #[derive(Clone)]
 pub struct Store {
     entries: Arc<Vec<(String, TensorType)>>,
-    /// Names of the tensors that are [`Axes::Plain`].
-    plain: Arc<BTreeSet<String>>,
+    /// What the tensors are that are no [`Axes::Kernel`].
+    axes: Arc<BTreeMap<String, Axes>>,
     pub(crate) state: Arc<State>,
 }
 
@@ -98,18 +115,19 @@ impl Store {
     pub fn new(graph: &Graph, seed: u64) -> Result<Store, Error> {
         let mut entries = Vec::new();
         let mut values = Vec::new();
-        let mut plain = BTreeSet::new();
+        let mut known = BTreeMap::new();
         for (id, node) in graph.states().filter_map(|id| Some((id, graph.get(id)?))) {
             if let Op::Parameter(ty, init) | Op::Buffer(ty, init) = &node.op {
-                if ty.shape.rank() > 1 && Axes::of(graph, id) == Axes::Plain {
-                    plain.insert(node.name.clone());
+                let axes = Axes::of(graph, id);
+                if ty.shape.rank() > 1 && axes != Axes::Kernel {
+                    known.insert(node.name.clone(), axes);
                 }
                 entries.push((node.name.clone(), ty.clone()));
                 values.push(initial(ty, *init, seed, &node.name)?);
             }
         }
         let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
-        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), plain: Arc::new(plain) };
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), axes: Arc::new(known) };
         for ((name, _), value) in store.entries.iter().zip(&values) {
             store.set(name, value)?;
         }
@@ -130,8 +148,9 @@ impl Store {
         }
         let entries = self.entries.iter().cloned().chain(added).collect();
         // an update alone does not say what its parameter is
-        let plain = new.plain.iter().filter(|name| missing(name)).chain(self.plain.iter()).cloned().collect();
-        Store::filled(entries, Arc::new(plain), |name| if missing(name) { new.get(name) } else { self.get(name) })
+        let added = new.axes.iter().filter(|(name, _)| missing(name));
+        let axes = added.chain(self.axes.iter()).map(|(name, &axes)| (name.clone(), axes)).collect();
+        Store::filled(entries, Arc::new(axes), |name| if missing(name) { new.get(name) } else { self.get(name) })
             .map(Some)
     }
     /// A store of the tensors whose names `gone` does not hold.
@@ -140,15 +159,15 @@ impl Store {
     /// [`Error::Runtime`] when memory cannot be had.
     pub(crate) fn without(&self, gone: impl Fn(&str) -> bool) -> Result<Store, Error> {
         let entries = self.entries.iter().filter(|(name, _)| !gone(name)).cloned().collect();
-        Store::filled(entries, self.plain.clone(), |name| self.get(name))
+        Store::filled(entries, self.axes.clone(), |name| self.get(name))
     }
     fn filled(
         entries: Vec<(String, TensorType)>,
-        plain: Arc<BTreeSet<String>>,
+        axes: Arc<BTreeMap<String, Axes>>,
         value: impl Fn(&str) -> Result<Tensor, Error>,
     ) -> Result<Store, Error> {
         let slots: Vec<(&str, usize)> = entries.iter().map(|(n, ty)| (n.as_str(), ty.bytes())).collect();
-        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), plain };
+        let store = Store { state: Arc::new(State::new(&slots)?), entries: Arc::new(entries), axes };
         for (name, _) in store.entries.iter() {
             store.set(name, &value(name)?)?;
         }
@@ -162,7 +181,7 @@ impl Store {
 
     /// How a tensor's axes lie in files; what training keeps for a parameter is as the parameter.
     pub fn axes(&self, name: &str) -> Axes {
-        if self.plain.contains(kept_for(name).unwrap_or(name)) { Axes::Plain } else { Axes::Kernel }
+        self.axes.get(kept_for(name).unwrap_or(name)).copied().unwrap_or(Axes::Kernel)
     }
 
     pub(crate) fn ty(&self, name: &str) -> Result<&TensorType, Error> {

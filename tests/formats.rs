@@ -12,10 +12,11 @@ use outrigger::formats::{
     Convention, Layout, LoadOptions, Restore, WeightFile, convert, load_by_name, parse_weights, read_weights,
     write_weights,
 };
+use outrigger::graph::ConvOptions;
 use outrigger::models::{Classifier, ResNetCifar};
 use outrigger::nn::Form;
 use outrigger::ops::Init;
-use outrigger::{Error, Graph, Options, Store, Team, Tensor, compile};
+use outrigger::{DType, Error, Graph, Options, Padding, Store, Team, Tensor, compile};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(name)
@@ -309,4 +310,33 @@ fn files_for_other_programs_are_written() {
     }
     let error = bare.with_keras_architecture("{}").unwrap_err();
     assert!(error.to_string().contains("no \"config\""), "{error}");
+}
+
+/// `[rows, columns, 1, channels · multiplier]` is another form of a depthwise kernel, and of no other weight.
+#[test]
+fn other_kernels_with_as_many_elements_are_refused() {
+    let store = |depthwise: bool, kernel: [usize; 4]| {
+        let mut g = Graph::new("conv");
+        let x = g.input("x", DType::F32, [1, 8, 9, if depthwise { kernel[2] } else { 4 }]).unwrap();
+        let w = g.parameter("w", kernel, Init::ZEROS).unwrap();
+        let options = ConvOptions { padding: Padding::Same, ..ConvOptions::default() };
+        let y = if depthwise { g.depthwise_conv2d(x, w, None, options) } else { g.conv2d(x, w, None, options) };
+        g.set_output("y", y.unwrap()).unwrap();
+        Store::new(&g, 0).unwrap()
+    };
+    let load = |store: &Store, shape: [usize; 4], layout: Layout| {
+        let tensor = Tensor::f32(shape, (0..shape.iter().product()).map(|i| i as f32).collect()).unwrap();
+        let file = WeightFile::new([("w".to_string(), tensor)], BTreeMap::new());
+        load_by_name(&file, store, &LoadOptions { layout: Some(layout), ..LoadOptions::default() }).map(drop)
+    };
+    let depthwise = store(true, [3, 3, 4, 2]);
+    load(&depthwise, [3, 3, 1, 8], Layout::Native).unwrap();
+    assert_eq!(depthwise.get("w").unwrap().to_f64(), (0..72).map(f64::from).collect::<Vec<_>>());
+    load(&depthwise, [3, 3, 4, 2], Layout::Native).unwrap();
+    let plain = store(false, [3, 3, 4, 8]);
+    for (shape, layout) in [([3, 3, 1, 32], Layout::Native), ([8, 4, 1, 9], Layout::Torch)] {
+        let error = load(&plain, shape, layout).unwrap_err().to_string();
+        assert!(error.contains("must be") && error.contains("got"), "{error}");
+    }
+    assert!(load(&depthwise, [3, 1, 1, 24], Layout::Native).is_err());
 }

@@ -52,7 +52,9 @@ impl Layout {
         match (self, axes, rank) {
             (Layout::Native, ..) | (_, Axes::Plain, _) | (_, _, 0 | 1 | 6..) => (0..rank).collect(),
             // the last two axes come first, swapped
-            (Layout::Torch, Axes::Kernel, _) => [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect(),
+            (Layout::Torch, Axes::Kernel | Axes::Depthwise, _) => {
+                [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect()
+            }
         }
     }
     /// The shape in the file of a tensor that has `shape` here.

@@ -240,7 +240,7 @@ fn fitting(
 ) -> Result<Result<Tensor, String>, Error> {
     let expected = layout.file_shape(axes, &ty.shape);
     let got = file.shape(source)?;
-    if !is_shape(got, &expected) {
+    if !is_shape(got, &expected, (layout, axes)) {
         return Ok(Err(format!("must be {expected} ({}), got {got}", layout.describe())));
     }
     let value = match file.tensor(source) {
@@ -254,11 +254,10 @@ fn fitting(
     }
 }
 
-/// Whether a file's tensor of the shape `got` is one of `expected`, which Keras's depthwise kernels `[rows, columns, channels,
-/// multiplier]` also are as `[rows, columns, 1, channels · multiplier]`.
-pub(crate) fn is_shape(got: &Shape, expected: &Shape) -> bool {
-    match (&got.0[..], &expected.0[..]) {
-        (&[rows, columns, 1, outputs], &[r, c, channels, multiplier]) => {
+/// Whether a file's tensor of the shape `got` is one of `expected`, or the other form of [`Axes::Depthwise`].
+pub(crate) fn is_shape(got: &Shape, expected: &Shape, of: (Layout, Axes)) -> bool {
+    match (of, &got.0[..], &expected.0[..]) {
+        ((Layout::Native, Axes::Depthwise), &[rows, columns, 1, outputs], &[r, c, channels, multiplier]) => {
             [rows, columns, outputs] == [r, c, channels.saturating_mul(multiplier)]
         }
         _ => got == expected,

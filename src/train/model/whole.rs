@@ -164,9 +164,9 @@ fn holds(file: &WeightFile, network: &Network) -> Result<(), Error> {
     let layout = file.assumed_layout();
     for id in graph.states() {
         let Some(node) = graph.get(id) else { continue };
-        let (expected, got) =
-            (layout.file_shape(Axes::of(&graph, id), &graph.ty(id.result(0)).shape), file.shape(&node.name)?);
-        if !is_shape(got, &expected) {
+        let axes = Axes::of(&graph, id);
+        let (expected, got) = (layout.file_shape(axes, &graph.ty(id.result(0)).shape), file.shape(&node.name)?);
+        if !is_shape(got, &expected, (layout, axes)) {
             let reason = format!("tensor \"{}\" is {got}, its architecture makes it {expected}", node.name);
             return Err(file.error(reason));
         }
