@@ -8,7 +8,8 @@
 //! ```
 //!
 //! So dy and x are made once, and what their programs wrote and read is still in the second-level cache when it is
-//! multiplied and when the result program reads it again. Bands follow from the shape alone.
+//! multiplied and when the result program reads it again. Bands follow from the shape and from what is multiplied: pairs of
+//! bf16 have one.
 
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ use cranelift_codegen::ir::Value;
 use super::conv::{Bound, F, padded};
 use super::conv_backward::Backward;
 use super::conv_filter::filter_rows;
-use super::conv_pass::{LARGE, Window};
+use super::conv_pass::{LARGE, MOST_BANDS, Window};
 
 /// Rows that are done together.
 pub(super) struct Band {
@@ -44,7 +45,7 @@ impl Backward {
         let run = filter_rows(g);
         // rows that the next band needs too are moved: there should be fewer of them than of others
         let kept = ((g.kernel[0] - 1) * g.conv.dilation[0]).div_ceil(stride);
-        (LARGE / 2 / row).max(kept).max(1).next_multiple_of(run)
+        (LARGE / 2 / row).max(kept).max(rows.div_ceil(MOST_BANDS)).next_multiple_of(run)
     }
 
     /// The bands of an image, in order.

@@ -26,6 +26,8 @@ use crate::ops::Program;
 /// Bytes of a block from which on it is a part of an image, to stay in the second-level cache with the rows that are made
 /// of it.
 pub(super) const LARGE: usize = 1 << 20;
+/// The most bands of an image: each has code of its own.
+pub(super) const MOST_BANDS: usize = 64;
 
 impl Forward {
     /// Output rows that are made at a time of an image that passes through its block.
@@ -38,7 +40,7 @@ impl Forward {
             return None;
         }
         let fitting = (LARGE / 2 / row).saturating_sub(kept) / stride;
-        let rows = fitting.max(kept.div_ceil(stride)).max(1);
+        let rows = fitting.max(kept.div_ceil(stride)).max(g.output[0].div_ceil(MOST_BANDS));
         (rows < g.output[0]).then_some(rows)
     }
 

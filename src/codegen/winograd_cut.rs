@@ -31,7 +31,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// One of `chunks` runs of images.
+    /// `chunks` runs of images.
     pub(super) fn by_images(chunks: usize) -> Cut {
         Cut { runs: chunks, parts: 1, bands: 1 }
     }
