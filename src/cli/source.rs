@@ -14,19 +14,17 @@ use crate::codegen::Isa;
 use crate::compile::Options;
 use crate::error::Error;
 use crate::export::inference::InferenceGraph;
-use crate::formats::{KERAS_ARCHITECTURE, Restore, WeightFile, read_weights};
+use crate::formats::{Restore, WeightFile, read_weights};
 use crate::graph::{Graph, Loss, Reduction};
 use crate::models::{Classifier, by_name};
 use crate::nn::{Mode, Network};
 use crate::ops::Op;
 use crate::store::Store;
-use crate::train::Recipe;
+use crate::train::{Model, Recipe};
 use crate::types::{DType, Precision};
 
 /// The network that nobody named.
 const DEFAULT: &str = "resnet14";
-/// What the metadata of `Model::save` calls a file.
-const MODEL: &str = "outrigger.model";
 /// Under what `train` writes the names of the data's classes, a JSON list.
 pub(super) const CLASS_NAMES: &str = "class_names";
 
@@ -121,7 +119,7 @@ impl Source {
         }
         let file = self.weights.as_deref().map(read_weights).transpose()?;
         let unnamed = file.as_ref().filter(|_| self.model.is_none());
-        let whole = unnamed.map(architecture).transpose()?.flatten();
+        let whole = unnamed.map(Model::whole_network).transpose()?.flatten();
         let is_whole = whole.is_some();
         let recipe = unnamed.filter(|_| !is_whole).map(recipe).transpose()?;
         let network = match (&self.model, &recipe, whole) {
@@ -153,15 +151,6 @@ impl Source {
         let kind = Kind::Network(Box::new(network));
         Ok(Chosen { kind, name, store, precision, recipe, class_names, inputs, outputs })
     }
-}
-
-/// The network of a whole model: one of `Model::save`, or a `.keras` file.
-fn architecture(file: &WeightFile) -> Result<Option<Network>, Error> {
-    let metadata = file.metadata();
-    if metadata.get("format").is_some_and(|format| format == MODEL) {
-        return Network::from_json(file.meta("architecture")?).map(Some);
-    }
-    metadata.get(KERAS_ARCHITECTURE).map(|text| Network::from_keras_json(text)).transpose()
 }
 
 /// What a file says of its network.

@@ -106,35 +106,42 @@ impl Model {
     /// As [`Model::load`].
     pub fn load_with(path: impl AsRef<Path>, options: ModelOptions) -> Result<Model, Error> {
         let file = read_weights(path.as_ref())?;
-        let is_ours = file.metadata().get("format").is_some_and(|format| format == FORMAT);
-        match file.metadata().get(KERAS_ARCHITECTURE) {
-            _ if is_ours => Model::of_file(&file, options),
-            Some(config) => Model::of_keras(&file, config, options),
-            None => {
-                let reason =
-                    "is no whole model of Model::save or of Keras; its weights are read by Model::load_weights";
-                Err(file.error(reason))
+        if is_ours(&file) {
+            let version: u32 = file.meta_as("version")?;
+            if version != VERSION {
+                return Err(file.error(format!("is a model of version {version}; this program reads {VERSION}")));
             }
         }
-    }
-
-    fn of_keras(file: &WeightFile, config: &str, options: ModelOptions) -> Result<Model, Error> {
-        let network = Network::from_keras_json(config).map_err(|error| file.error(format!("config.json: {error}")))?;
-        holds(file, &network)?;
-        let model = Model::of(network, options)?;
-        load_by_name(file, model.store(), &LoadOptions { strict: true, ..LoadOptions::default() })?;
+        let Some(network) = Model::whole_network(&file)? else {
+            let reason = "is no whole model of Model::save or of Keras; its weights are read by Model::load_weights";
+            return Err(file.error(reason));
+        };
+        holds(&file, &network)?;
+        let mut model = Model::of(network, options)?;
+        if is_ours(&file) {
+            model.restore_whole(&file)?;
+        } else {
+            load_by_name(&file, model.store(), &LoadOptions { strict: true, ..LoadOptions::default() })?;
+        }
         Ok(model)
     }
 
-    fn of_file(file: &WeightFile, options: ModelOptions) -> Result<Model, Error> {
-        let version: u32 = file.meta_as("version")?;
-        if version != VERSION {
-            return Err(file.error(format!("is a model of version {version}; this program reads {VERSION}")));
-        }
+    /// The network of a file that is a whole model, of [`Model::save`] or of Keras; `None` of one that has weights alone.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the file for an architecture that is damaged, or not known here.
+    pub(crate) fn whole_network(file: &WeightFile) -> Result<Option<Network>, Error> {
         let within = |part: &'static str| move |error: Error| file.error(format!("{part}: {error}"));
-        let network = Network::from_json(file.meta("architecture")?).map_err(within("architecture"))?;
-        holds(file, &network)?;
-        let mut model = Model::of(network, options)?;
+        if is_ours(file) {
+            return Network::from_json(file.meta("architecture")?).map_err(within("architecture")).map(Some);
+        }
+        let config = file.metadata().get(KERAS_ARCHITECTURE);
+        config.map(|text| Network::from_keras_json(text).map_err(within("config.json"))).transpose()
+    }
+
+    /// Takes what a file of [`Model::save`] has besides the architecture: weights, and how far training is.
+    fn restore_whole(&mut self, file: &WeightFile) -> Result<(), Error> {
+        let within = |part: &'static str| move |error: Error| file.error(format!("{part}: {error}"));
         let training = file.metadata().get("training");
         let training: Option<Training> = training
             .map(|text| serde_json::from_str(text).map_err(|error| file.error(format!("training: {error}"))))
@@ -142,11 +149,11 @@ impl Model {
         let step = training.as_ref().map_or(0, |training| training.step);
         if let Some(Training { optimizer, losses, step, epoch }) = training {
             let losses = Objectives(losses.into_iter().map(Into::into).collect());
-            model.compile(optimizer, losses, ()).and_then(|()| model.prepare_states()).map_err(within("training"))?;
-            (model.steps, model.epochs) = (step, epoch);
+            self.compile(optimizer, losses, ()).and_then(|()| self.prepare_states()).map_err(within("training"))?;
+            (self.steps, self.epochs) = (step, epoch);
         }
         let options = LoadOptions { training_state: true, ..LoadOptions::default() };
-        let report = load_by_name(file, model.store(), &options)?;
+        let report = load_by_name(file, self.store(), &options)?;
         if let Some(name) = report.unexpected.first() {
             return Err(file.error(format!("has a tensor \"{name}\" that its own architecture has not")));
         }
@@ -154,8 +161,12 @@ impl Model {
         if let Some(missing) = report.missing.iter().find(|tensor| step > 0 || !is_training_state(&tensor.name)) {
             return Err(file.error(format!("has no tensor {missing}")));
         }
-        Ok(model)
+        Ok(())
     }
+}
+
+fn is_ours(file: &WeightFile) -> bool {
+    file.metadata().get("format").is_some_and(|format| format == FORMAT)
 }
 
 /// Whether the file has the tensors of its architecture, before any memory is spent on them.
