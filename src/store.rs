@@ -118,8 +118,8 @@ impl Store {
         let mut known = BTreeMap::new();
         for (id, node) in graph.states().filter_map(|id| Some((id, graph.get(id)?))) {
             if let Op::Parameter(ty, init) | Op::Buffer(ty, init) = &node.op {
-                let axes = Axes::of(graph, id);
-                if ty.shape.rank() > 1 && axes != Axes::Kernel {
+                let axes = if ty.shape.rank() > 1 { Axes::of(graph, id) } else { Axes::Kernel };
+                if axes != Axes::Kernel {
                     known.insert(node.name.clone(), axes);
                 }
                 entries.push((node.name.clone(), ty.clone()));

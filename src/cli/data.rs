@@ -101,15 +101,18 @@ fn split(path: &Path, image: [usize; 3]) -> Result<(Split, String), DataError> {
 }
 
 fn tests(path: &Path, image: [usize; 3]) -> Result<(Images, String), DataError> {
-    let folder = |dir: &Path| Ok((ImageFolder::new(dir)?.images(image)?, format!("the images in {}", dir.display())));
+    let loaded =
+        |folder: ImageFolder, dir: &Path| Ok((folder.images(image)?, format!("the images in {}", dir.display())));
     let test = path.join("test");
     if test.is_dir() {
-        return folder(&test);
+        return loaded(ImageFolder::new(&test)?, &test);
     }
     match split(path, image) {
         Ok((data, origin)) => Ok((data.test, origin)),
-        Err(missing @ DataError::NotFound { .. }) if ImageFolder::new(path).is_err() => Err(missing),
-        Err(DataError::NotFound { .. }) => folder(path),
+        Err(missing @ DataError::NotFound { .. }) => match ImageFolder::new(path) {
+            Ok(folder) => loaded(folder, path),
+            Err(_) => Err(missing),
+        },
         Err(error) => Err(error),
     }
 }

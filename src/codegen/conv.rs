@@ -13,6 +13,8 @@ use crate::types::Shape;
 pub(super) const F: i64 = 4;
 /// Channel counts in scratch and packed weights are rounded up to this: every target's tile divides it.
 pub(super) const PANEL: usize = 16;
+/// Numbers of f32 in a cache line.
+pub(super) const LINE: usize = 16;
 
 /// Rounds channels up to whole panels.
 pub(super) fn padded(channels: usize) -> usize {

@@ -54,10 +54,11 @@ impl Backward {
         let (rows, stride, [low, high]) = (g.output[0], g.conv.stride[0], self.margin(0));
         let reach = (g.kernel[0] - 1) * g.conv.dilation[0] + 1;
         let phases: Vec<usize> = if self.result.is_some() { (0..stride.min(g.size[0])).collect() } else { Vec::new() };
+        let band = self.band_rows();
         let mut done = vec![0; phases.len()];
         let mut bands = Vec::new();
-        for first in (0..rows).step_by(self.band_rows()) {
-            let end = rows.min(first + self.band_rows());
+        for first in (0..rows).step_by(band) {
+            let end = rows.min(first + band);
             let last = end == rows;
             let mut start = first as i64;
             let mut result = Vec::new();
@@ -91,12 +92,14 @@ impl Backward {
 
     pub(super) fn gradient_window(&self, base: Value) -> Window<'_> {
         let g = &self.geometry;
-        Window::new(&self.gradient, self.dy_block(base), g.output, g.co, self.reads_gradient())
+        let whole = self.band_rows() >= g.output[0];
+        Window::new(&self.gradient, self.dy_block(base), g.output, g.co, self.reads_gradient(), whole)
     }
 
     pub(super) fn source_window<'p>(&self, program: &'p Bound, base: Value) -> Window<'p> {
         let g = &self.geometry;
-        Window::new(program, g.input_block(base, self.element), g.size, g.ci, self.reads_source())
+        let (block, whole) = (g.input_block(base, self.element), self.band_rows() >= g.output[0]);
+        Window::new(program, block, g.size, g.ci, self.reads_source(), whole)
     }
 }
 

@@ -49,10 +49,8 @@ pub(super) fn share(e: &mut Emit<'_>, images: usize, chunks: usize) -> (Value, C
         let (first, count) = e.chunk_range(images, chunks);
         return (first, count, None);
     }
-    let (chunk, bands) = (e.chunk(), e.int(bands as i64));
-    let image = e.b.ins().udiv(chunk, bands);
-    let before = e.b.ins().imul(image, bands);
-    (image, Count::Static(1), Some(e.b.ins().isub(chunk, before)))
+    let (image, band) = e.run_and_part(bands);
+    (image, Count::Static(1), Some(band))
 }
 
 /// Puts the rows of an image that lie in `block` there; the block's `rows` rows begin at the image's row `start`, and

@@ -57,20 +57,21 @@ impl Forward {
         let block = g.input_block(base, self.element);
         let (run, stride) = (self.passing().unwrap_or(g.output[0]), g.conv.stride[0]);
         let output_row = (g.output[1] * g.co) as i64 * F;
-        let mut window = Window::new(&self.source, block, g.size, g.ci, None);
+        let mut window = Window::new(&self.source, block, g.size, g.ci, None, false);
         for first in (0..g.output[0]).step_by(run) {
             let rows = run.min(g.output[0] - first);
             let start = first * stride;
             let end = if first + rows == g.output[0] { g.block()[0] } else { start + self.reach(rows) };
             let a = window.slide(e, (inputs, at_input), start..end);
-            let at: Vec<Value> = at_output
-                .iter()
-                .zip(outputs)
-                .map(|(&p, t)| e.offset(p, first as i64 * t.element.of(output_row)))
-                .collect();
+            let at = from_row(e, outputs, at_output, first, output_row);
             self.rows(e, calls, a, (outputs, &at), Count::Static(rows));
         }
     }
+}
+
+/// Pointers to row `first` of images whose rows have `bytes` bytes as f32.
+fn from_row(e: &mut Emit<'_>, tensors: &[Tensor], pointers: &[Value], first: usize, bytes: i64) -> Vec<Value> {
+    pointers.iter().zip(tensors).map(|(&p, t)| e.offset(p, first as i64 * t.element.of(bytes))).collect()
 }
 
 /// The rows of a zero-padded image that its block holds.
@@ -82,6 +83,8 @@ pub(super) struct Window<'p> {
     channels: usize,
     /// The tensor that is there to be read without a block.
     operand: Option<usize>,
+    /// Whether the block holds all rows at once: the zeros around them, once there, stay from image to image.
+    whole: bool,
     held: Range<usize>,
 }
 
@@ -92,8 +95,9 @@ impl<'p> Window<'p> {
         size: [usize; 2],
         channels: usize,
         operand: Option<usize>,
+        whole: bool,
     ) -> Window<'p> {
-        Window { program, block, size, channels, operand, held: 0..0 }
+        Window { program, block, size, channels, operand, whole, held: 0..0 }
     }
 
     /// Lets the block hold rows `to`, counted with the zeros above the image, which begin no earlier than those that it
@@ -113,17 +117,14 @@ impl<'p> Window<'p> {
         let low = block.low[0];
         // zeros above the image, rows of it, zeros below
         let [top, bottom] = [low, low + self.size[0]].map(|row| row.clamp(self.held.end, to.end));
-        for (from, until) in [(self.held.end, top), (bottom, to.end)] {
+        let zeros = [(self.held.end, top), (bottom, to.end)];
+        for (from, until) in zeros.into_iter().filter(|_| !self.whole) {
             let zeros = e.offset(block.base, (from - to.start) as i64 * block.row());
             e.clear(zeros, (until - from) * block.row() as usize);
         }
         if bottom > top {
             let row = (self.size[1] * self.channels) as i64 * F;
-            let at: Vec<Value> = pointers
-                .iter()
-                .zip(tensors)
-                .map(|(&p, t)| e.offset(p, (top - low) as i64 * t.element.of(row)))
-                .collect();
+            let at = from_row(e, tensors, pointers, top - low, row);
             let place = (top - to.start) as i64 * block.row() + block.low[1] as i64 * block.pixel;
             let place = e.offset(block.base, place);
             let extent = Extent {

@@ -159,7 +159,14 @@ impl<'a> Emit<'a> {
         let chunk = self.chunk();
         self.range(chunk, items, chunks)
     }
-    /// The same of chunk `chunk`.
+    /// This chunk's run and its part of it, of `parts` in each run.
+    pub(super) fn run_and_part(&mut self, parts: usize) -> (Value, Value) {
+        let (chunk, parts) = (self.chunk(), self.int(parts as i64));
+        let run = self.b.ins().udiv(chunk, parts);
+        let before = self.b.ins().imul(run, parts);
+        (run, self.b.ins().isub(chunk, before))
+    }
+    /// The range of items of run `chunk` when `items` are cut into `chunks` runs.
     pub(super) fn range(&mut self, chunk: Value, items: usize, chunks: usize) -> (Value, Count) {
         let per = items.div_ceil(chunks.max(1));
         if chunks <= 1 {

@@ -1,7 +1,7 @@
 //! A planned convolution becomes its kernels: the algorithm, the copies of the weight, the chunks.
 
 use super::algorithm::{self, BackwardForms, Convolution, Settings};
-use super::conv::{Bound, Geometry, PANEL, padded};
+use super::conv::{Bound, Geometry, LINE, PANEL, padded};
 use super::conv_backward::Backward;
 use super::conv_forward::Forward;
 use super::half::Element;
@@ -50,16 +50,16 @@ fn products(step: &PlannedStep, fused: &Fused, settings: Settings) -> (Settings,
 /// nothing there, and a store to a line that is in no cache reads it first.
 fn bound(step: &PlannedStep, program: &Program, shape: &Shape, first: usize, settings: Settings) -> Option<Bound> {
     /// Bytes of a result that caches do not keep until the next kernel.
-    const LARGE: usize = 16 << 20;
+    const PAST_CACHES: usize = 16 << 20;
     let bound = bind(step, program, shape, first)?;
     let results = first - step.operands.len()..;
     let streams = |placed: &Placed| {
         let in_place = step.operands.iter().any(|operand| operand.place == placed.place);
-        placed.ty.bytes() >= LARGE && matches!(placed.place, Place::Work(_)) && !in_place
+        placed.ty.bytes() >= PAST_CACHES && matches!(placed.place, Place::Work(_)) && !in_place
     };
     let full = program.outputs.iter().zip(results).filter(|(output, _)| output.is_full());
     // whole cache lines
-    let lines = settings.aligned && shape.last().is_multiple_of(PANEL);
+    let lines = settings.aligned && shape.last().is_multiple_of(LINE);
     let past_caches = lines && full.map(|(_, result)| &step.results[result]).all(streams);
     Some(Bound { past_caches, ..bound })
 }

@@ -10,7 +10,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::conv::PANEL;
+use super::conv::LINE;
 use super::emit::{Class, Count, Emit, vector};
 use super::half::Element;
 use super::region_wide;
@@ -91,7 +91,7 @@ impl Region<'_> {
     /// The same over `count` of the channels, from the one at byte `first` of f32 on; the anchor has these channels alone.
     pub(super) fn of_channels(mut self, e: &mut Emit<'_>, first: Value, count: usize) -> Self {
         // other channels may begin in the middle of a line
-        let lines = count.is_multiple_of(PANEL);
+        let lines = count.is_multiple_of(LINE);
         let mut moved = |base: &mut Value, element: Element| {
             let by = if element == Element::Bf16 { e.b.ins().ushr_imm_u(first, 1) } else { first };
             *base = e.b.ins().iadd(*base, by);

@@ -16,6 +16,7 @@
 
 use cranelift_codegen::ir::Value;
 
+use super::conv::LINE;
 use super::emit::{Count, Target};
 use super::half::Element;
 use super::isa::Isa;
@@ -32,8 +33,6 @@ pub(super) struct Call {
 
 /// Vectors of one turn of the innermost loop, where registers allow.
 const VECTORS: usize = 4;
-/// Numbers in a cache line.
-const LINE: usize = 16;
 
 /// The call that runs `region` over `extent`, or `None` where an operation has no single instruction or the
 /// registers do not suffice.

@@ -9,7 +9,7 @@
 //!
 //! The cut follows from the shape alone, so partial sums do.
 
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::Value;
 
 use super::algorithm::DECIDES;
 use super::conv::{Geometry, padded};
@@ -80,10 +80,7 @@ impl Cut {
 
     /// The chunk's first image, the number of its images, and its part or band.
     pub(super) fn share(self, e: &mut Emit<'_>, images: usize) -> (Value, Count, Value) {
-        let (chunk, inner) = (e.chunk(), e.int((self.parts * self.bands) as i64));
-        let run = if self.parts * self.bands == 1 { chunk } else { e.b.ins().udiv(chunk, inner) };
-        let before = e.b.ins().imul(run, inner);
-        let rest = e.b.ins().isub(chunk, before);
+        let (run, rest) = e.run_and_part(self.parts * self.bands);
         let (first, count) = e.range(run, images, self.runs);
         (first, count, rest)
     }

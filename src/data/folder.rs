@@ -66,13 +66,12 @@ impl ImageFolder {
     pub fn images(&self, shape: [usize; 3]) -> Result<Images, DataError> {
         let (mut pixels, mut labels) = (Vec::new(), Vec::with_capacity(self.files.len()));
         for (path, label) in &self.files {
-            let label = u8::try_from(*label).map_err(|_| DataError::Format {
-                file: path.display().to_string(),
-                reason: "images in memory are of at most 256 classes".to_string(),
-            })?;
-            let Values::Bytes(bytes) = read_fitted(path, shape)?.into_parts().1 else { continue };
-            pixels.extend(bytes);
-            labels.push(label);
+            let bad = |reason: &str| DataError::Format { file: path.display().to_string(), reason: reason.to_string() };
+            labels.push(u8::try_from(*label).map_err(|_| bad("images in memory are of at most 256 classes"))?);
+            match read_fitted(path, shape)?.into_parts().1 {
+                Values::Bytes(bytes) => pixels.extend(bytes),
+                Values::Floats(_) => return Err(bad("images in memory are bytes")),
+            }
         }
         Images::new(pixels, labels, shape, self.class_names.clone())
     }

@@ -244,6 +244,7 @@ fn fitting(
         return Ok(Err(format!("must be {expected} ({}), got {got}", layout.describe())));
     }
     let value = match file.tensor(source) {
+        Ok(tensor) if *got == expected => layout.from_file(axes, &tensor)?,
         Ok(tensor) => layout.from_file(axes, &Tensor::new(expected, tensor.data().clone())?)?,
         Err(error) => return Ok(Err(format!("cannot be taken: {error}"))),
     };

@@ -161,11 +161,11 @@ pub fn model(graph: &Graph, store: &Store, outputs: &[&str], options: &OnnxOptio
         let reason = "name at least one output of the graph".to_string();
         return Err(Error::Option { option: "outputs".to_string(), reason });
     }
-    let cone = graph.cone(outputs)?;
     if options.fused {
-        let (graph, store) = folded(&cone, store, outputs)?;
+        let (graph, store) = folded(graph, store, outputs)?;
         write(&graph, &store, outputs, options)
     } else {
+        let cone = graph.cone(outputs)?;
         expect_portable(&cone)?;
         write(&cone, store, outputs, options)
     }

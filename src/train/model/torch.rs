@@ -295,6 +295,9 @@ impl Model {
 
     /// Forgets the gradients of parameters that are not trained any more.
     pub(super) fn forget_frozen(&mut self) -> Result<(), Error> {
+        if self.gradient_names().is_empty() {
+            return Ok(());
+        }
         let graph = self.network.graph(1, Mode::Train)?;
         let trained: HashSet<&str> =
             graph.parameters().filter_map(|id| graph.get(id)).map(|node| node.name.as_str()).collect();
